@@ -1,0 +1,1 @@
+//! The loops that compute: functions over slices and layouts, the only floor with `unsafe`, SIMD and threads.
