@@ -130,28 +130,28 @@ impl Element for bool {
 pub trait Num: Element {
     /// Whether the type is a float.
     const IS_FLOAT: bool;
-    fn add(self, o: Self) -> Self;
-    fn sub(self, o: Self) -> Self;
-    fn mul(self, o: Self) -> Self;
+    fn plus(self, o: Self) -> Self;
+    fn minus(self, o: Self) -> Self;
+    fn times(self, o: Self) -> Self;
     /// Quotient; of integers truncated towards zero, and 0 for a zero divisor (callers check for it first).
-    fn div(self, o: Self) -> Self;
-    fn neg(self) -> Self;
-    fn abs(self) -> Self;
+    fn over(self, o: Self) -> Self;
+    fn negated(self) -> Self;
+    fn magnitude(self) -> Self;
     /// Whether this is a NaN; never so for integers.
-    fn is_nan(self) -> bool;
+    fn is_not_a_number(self) -> bool;
 }
 
 macro_rules! num_int {
     ($($t:ty: $abs:expr),*) => {$(
         impl Num for $t {
             const IS_FLOAT: bool = false;
-            #[inline(always)] fn add(self, o: Self) -> Self { self.wrapping_add(o) }
-            #[inline(always)] fn sub(self, o: Self) -> Self { self.wrapping_sub(o) }
-            #[inline(always)] fn mul(self, o: Self) -> Self { self.wrapping_mul(o) }
-            #[inline(always)] fn div(self, o: Self) -> Self { if o == 0 { 0 } else { self.wrapping_div(o) } }
-            #[inline(always)] fn neg(self) -> Self { self.wrapping_neg() }
-            #[inline(always)] fn abs(self) -> Self { let f: fn($t) -> $t = $abs; f(self) }
-            #[inline(always)] fn is_nan(self) -> bool { false }
+            #[inline(always)] fn plus(self, o: Self) -> Self { self.wrapping_add(o) }
+            #[inline(always)] fn minus(self, o: Self) -> Self { self.wrapping_sub(o) }
+            #[inline(always)] fn times(self, o: Self) -> Self { self.wrapping_mul(o) }
+            #[inline(always)] fn over(self, o: Self) -> Self { if o == 0 { 0 } else { self.wrapping_div(o) } }
+            #[inline(always)] fn negated(self) -> Self { self.wrapping_neg() }
+            #[inline(always)] fn magnitude(self) -> Self { let f: fn($t) -> $t = $abs; f(self) }
+            #[inline(always)] fn is_not_a_number(self) -> bool { false }
         }
     )*};
 }
@@ -161,13 +161,13 @@ macro_rules! num_float {
     ($($t:ty),*) => {$(
         impl Num for $t {
             const IS_FLOAT: bool = true;
-            #[inline(always)] fn add(self, o: Self) -> Self { self + o }
-            #[inline(always)] fn sub(self, o: Self) -> Self { self - o }
-            #[inline(always)] fn mul(self, o: Self) -> Self { self * o }
-            #[inline(always)] fn div(self, o: Self) -> Self { self / o }
-            #[inline(always)] fn neg(self) -> Self { -self }
-            #[inline(always)] fn abs(self) -> Self { <$t>::abs(self) }
-            #[inline(always)] fn is_nan(self) -> bool { <$t>::is_nan(self) }
+            #[inline(always)] fn plus(self, o: Self) -> Self { self + o }
+            #[inline(always)] fn minus(self, o: Self) -> Self { self - o }
+            #[inline(always)] fn times(self, o: Self) -> Self { self * o }
+            #[inline(always)] fn over(self, o: Self) -> Self { self / o }
+            #[inline(always)] fn negated(self) -> Self { -self }
+            #[inline(always)] fn magnitude(self) -> Self { <$t>::abs(self) }
+            #[inline(always)] fn is_not_a_number(self) -> bool { <$t>::is_nan(self) }
         }
     )*};
 }

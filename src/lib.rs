@@ -1,9 +1,30 @@
 //! Deep learning for Rust.
 #![deny(unsafe_code)]
 
+pub mod autograd;
 pub mod element;
 pub mod error;
-pub mod kernel;
+mod float;
+mod kernel;
+pub mod nn;
+mod ops;
+mod tensor;
 
+pub use autograd::{Gradients, ParamId, Tape};
 pub use element::{DType, Element, Num};
 pub use error::{Error, Result};
+pub use float::Float;
+pub use nn::{Buffer, Layer, Mode, Module, Param};
+pub use tensor::{Dims, IntoAxes, IntoReshape, IntoShape, Tensor};
+
+/// The memory of tensors: how much there is, and giving it back.
+pub mod memory {
+    pub use crate::tensor::{MemoryStats, clear_cache, stats};
+}
+
+/// The generator of random numbers that gradus' own programs use: seeded, fast, and the same on every platform.
+///
+/// Any other generator of the crate rand does as well.
+pub fn rng(seed: u64) -> rand::rngs::Xoshiro256PlusPlus {
+    rand::SeedableRng::seed_from_u64(seed)
+}

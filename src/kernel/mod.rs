@@ -1,4 +1,9 @@
-//! The loops that compute: functions over slices and layouts, the only floor with `unsafe`, SIMD and threads.
+//! The loops that compute: functions over slices and layouts, the only floor with SIMD and threads.
 
-pub mod par;
-pub(crate) mod simd;
+pub(crate) mod copy;
+
+/// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
+pub trait FloatKernels: Sized {}
+
+impl FloatKernels for f32 {}
+impl FloatKernels for f64 {}

@@ -1,0 +1,271 @@
+//! An operation: a forward rule, a backward rule, and what the second needs from the first.
+//!
+//! [`apply`] is the one door between values and the tape: it computes the forward rule on plain values, and if an input is recorded, puts
+//! a node on that tape with the inputs' places and what the operation saved. With nothing recorded it stores nothing.
+
+use smallvec::SmallVec;
+
+use super::any::AnyTensor;
+use super::tape::{Node, TapeCore};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::tensor::{Dims, Link, Tensor};
+
+/// A differentiable operation with `N` inputs and one output.
+///
+/// An operation of your own with its own backward rule:
+///
+/// ```
+/// use gradus::prelude::*;
+/// use gradus::autograd::{Op, apply, gradcheck};
+///
+/// /// y = x³; dx = 3 x² g
+/// struct Cube;
+/// impl Op<f64, 1> for Cube {
+///     type Saved = Tensor<f64>;
+///     fn name(&self) -> &'static str { "cube" }
+///     fn forward(&self, [x]: [&Tensor<f64>; 1]) -> Result<(Tensor<f64>, Tensor<f64>)> {
+///         Ok((x * x * x, x.clone()))
+///     }
+///     fn vjp(&self, x: Tensor<f64>, g: Tensor<f64>, _: [bool; 1]) -> Result<[Option<Tensor<f64>>; 1]> {
+///         Ok([Some(g * (&x * &x) * 3.0)])
+///     }
+/// }
+///
+/// let x = Tensor::from([1.0f64, -2.0, 0.5]);
+/// gradcheck(|[x]| apply(Cube, [x]), [&x])?;
+/// # Ok::<(), Error>(())
+/// ```
+pub trait Op<T: Float, const N: usize>: Send + Sync + 'static {
+    /// What is kept alive for the backward pass: `()`, the input, the output, or a tuple of tensors.
+    type Saved: Saved;
+
+    /// The name that errors and profiles show.
+    fn name(&self) -> &'static str;
+
+    /// The output for these inputs, and what [`vjp`](Self::vjp) will need. Nothing computed in here is recorded.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the inputs.
+    fn forward(&self, x: [&Tensor<T>; N]) -> Result<(Tensor<T>, Self::Saved)>;
+
+    /// The gradient of each input, given the gradient `g` of the output (the vector-Jacobian product). `needs[i]` tells whether anybody
+    /// asks for the one of input `i`; `None` means zero. A gradient has its input's shape.
+    ///
+    /// # Errors
+    /// Whatever cannot be computed.
+    fn vjp(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; N],
+    ) -> Result<[Option<Tensor<T>>; N]>;
+}
+
+/// What an operation may keep for its backward pass. Its tensors can be visited, so that a later pass can put them back
+/// in their place on the tape.
+pub trait Saved: Clone + Send + Sync + 'static {
+    #[doc(hidden)]
+    #[allow(private_interfaces)]
+    fn visit(&mut self, f: &mut dyn FnMut(&mut dyn SavedTensor)) {
+        let _ = f;
+    }
+}
+
+/// A tensor inside [`Saved`], of any element type.
+#[doc(hidden)]
+pub trait SavedTensor {
+    #[allow(private_interfaces)]
+    fn link_mut(&mut self) -> &mut Link;
+    /// Whether this is the very buffer and layout of `other`.
+    #[allow(private_interfaces)]
+    fn is_same(&self, other: &dyn std::any::Any) -> bool;
+}
+
+impl<T: crate::element::Element> SavedTensor for Tensor<T> {
+    #[allow(private_interfaces)]
+    fn link_mut(&mut self) -> &mut Link {
+        self.link_slot()
+    }
+    #[allow(private_interfaces)]
+    fn is_same(&self, other: &dyn std::any::Any) -> bool {
+        other.downcast_ref::<Tensor<T>>().is_some_and(|o| self.same(o))
+    }
+}
+
+impl Saved for () {}
+
+impl<T: crate::element::Element> Saved for Tensor<T> {
+    fn visit(&mut self, f: &mut dyn FnMut(&mut dyn SavedTensor)) {
+        f(self);
+    }
+}
+
+impl<S: Saved> Saved for Option<S> {
+    fn visit(&mut self, f: &mut dyn FnMut(&mut dyn SavedTensor)) {
+        self.iter_mut().for_each(|s| s.visit(f));
+    }
+}
+
+impl<S: Saved> Saved for Vec<S> {
+    fn visit(&mut self, f: &mut dyn FnMut(&mut dyn SavedTensor)) {
+        self.iter_mut().for_each(|s| s.visit(f));
+    }
+}
+
+macro_rules! saved_tuple {
+    ($($s:ident $i:tt),*) => {
+        impl<$($s: Saved),*> Saved for ($($s,)*) {
+            fn visit(&mut self, f: &mut dyn FnMut(&mut dyn SavedTensor)) {
+                $(self.$i.visit(f);)*
+            }
+        }
+    };
+}
+saved_tuple!(A 0, B 1);
+saved_tuple!(A 0, B 1, C 2);
+saved_tuple!(A 0, B 1, C 2, D 3);
+saved_tuple!(A 0, B 1, C 2, D 3, E 4);
+
+/// A recorded operation with its types erased, as the tape holds it.
+pub(crate) trait Recorded: Send + Sync {
+    fn name(&self) -> &'static str;
+    /// Turns the output's gradient into the inputs', and hands each that is wanted to `sink` with its input's number.
+    fn backward(
+        self: Box<Self>,
+        g: AnyTensor,
+        needs: &[bool],
+        sink: &mut dyn FnMut(usize, AnyTensor),
+    ) -> Result<()>;
+}
+
+/// An operation with any number of inputs, such as a concatenation. Otherwise as [`Op`].
+pub(crate) trait OpMany<T: Float>: Send + Sync + 'static {
+    type Saved: Saved;
+    fn name(&self) -> &'static str;
+    fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, Self::Saved)>;
+    fn vjp(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        needs: &[bool],
+    ) -> Result<Vec<Option<Tensor<T>>>>;
+}
+
+/// An [`Op`] seen as an operation on slices.
+struct Fixed<O, const N: usize>(O);
+
+impl<T: Float, const N: usize, O: Op<T, N>> OpMany<T> for Fixed<O, N> {
+    type Saved = O::Saved;
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, O::Saved)> {
+        self.0.forward(std::array::from_fn(|i| x[i]))
+    }
+    fn vjp(&self, saved: O::Saved, g: Tensor<T>, needs: &[bool]) -> Result<Vec<Option<Tensor<T>>>> {
+        Ok(self.0.vjp(saved, g, std::array::from_fn(|i| needs[i]))?.into())
+    }
+}
+
+struct Record<T: Float, O: OpMany<T>> {
+    op: O,
+    saved: O::Saved,
+    shapes: SmallVec<[Dims; 2]>,
+}
+
+impl<T: Float, O: OpMany<T>> Recorded for Record<T, O> {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
+    fn backward(
+        self: Box<Self>,
+        g: AnyTensor,
+        needs: &[bool],
+        sink: &mut dyn FnMut(usize, AnyTensor),
+    ) -> Result<()> {
+        let name = self.op.name();
+        let Some(g) = g.take::<T>() else {
+            return Err(Error::argument(name, "its gradient came back in another float type"));
+        };
+        for (i, d) in self.op.vjp(self.saved, g, needs)?.into_iter().enumerate() {
+            let Some(d) = d else { continue };
+            let expected = &self.shapes[i][..];
+            if d.shape() != expected {
+                let message = format!(
+                    "its backward rule gave a gradient of shape {:?} for input {i} of shape {expected:?}",
+                    d.shape()
+                );
+                return Err(Error::shape(name, message));
+            }
+            if needs[i] {
+                sink(i, AnyTensor::new(d.detach()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Computes an operation, and records it if an input is recorded.
+///
+/// # Errors
+/// What the operation's forward rule returns, and [`Error::TapesMixed`] if the inputs stand on two tapes.
+pub fn apply<T: Float, const N: usize, O: Op<T, N>>(
+    op: O,
+    x: [&Tensor<T>; N],
+) -> Result<Tensor<T>> {
+    apply_many(Fixed::<O, N>(op), &x)
+}
+
+/// [`apply`] for any number of inputs.
+pub(crate) fn apply_many<T: Float, O: OpMany<T>>(op: O, x: &[&Tensor<T>]) -> Result<Tensor<T>> {
+    let Some(tape) = common_tape(op.name(), x)? else {
+        let (y, _) = op.forward(x)?;
+        return Ok(y.with_link(Link::None));
+    };
+    let marked: SmallVec<[Tensor<T>; 2]> =
+        x.iter().enumerate().map(|(i, t)| t.detach().with_link(Link::Input(i as u32))).collect();
+    let borrowed: SmallVec<[&Tensor<T>; 2]> = marked.iter().collect();
+    let (y, mut saved) = op.forward(&borrowed)?;
+    let y = y.with_link(Link::None);
+    mark_output(&mut saved, &y);
+    let inputs: SmallVec<[u32; 2]> = x.iter().map(|t| TapeCore::id_of(t.link())).collect();
+    let shapes = x.iter().map(|t| t.shape().into()).collect();
+    let link =
+        TapeCore::push(&tape, Node::Op { inputs, op: Box::new(Record { op, saved, shapes }) });
+    Ok(y.with_link(link))
+}
+
+/// [`apply`] for an operation of one input whose forward rule accepts every tensor.
+pub(crate) fn apply_total<T: Float, O: Op<T, 1>>(op: O, x: &Tensor<T>) -> Tensor<T> {
+    let name = op.name();
+    match apply(op, [x]) {
+        Ok(y) => y,
+        Err(e) => unreachable!("{name} takes every tensor, but said: {e}"),
+    }
+}
+
+/// The saved tensor that is the output itself keeps a mark of that.
+fn mark_output<S: Saved, T: Float>(saved: &mut S, y: &Tensor<T>) {
+    saved.visit(&mut |t| {
+        if t.is_same(y) && matches!(t.link_mut(), Link::None) {
+            *t.link_mut() = Link::Output;
+        }
+    });
+}
+
+/// The tape that the recorded inputs share; `None` if no input is recorded.
+fn common_tape<T: Float>(op: &'static str, x: &[&Tensor<T>]) -> Result<Option<TapeCore>> {
+    let mut found: Option<TapeCore> = None;
+    for t in x {
+        if let Some(tape) = TapeCore::of(t.link()) {
+            match &found {
+                None => found = Some(tape),
+                Some(f) if f.same(&tape) => {}
+                Some(_) => return Err(Error::TapesMixed { op }),
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,179 @@
+//! The list of what was computed, in order.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+
+use super::gradients::ParamId;
+use super::op::Recorded;
+use crate::element::Element;
+use crate::float::Float;
+use crate::tensor::{Link, Tensor};
+
+/// No place on the tape: an input that is a constant.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// One entry of a tape.
+pub(crate) enum Node {
+    /// A parameter or an input: gradients end here.
+    Leaf,
+    /// An operation and the places of its inputs ([`NOWHERE`] for constants).
+    Op { inputs: SmallVec<[u32; 2]>, op: Box<dyn Recorded> },
+}
+
+pub(crate) struct State {
+    pub(crate) nodes: Vec<Node>,
+    /// Each watched parameter and its leaf, in the order of watching.
+    pub(crate) params: Vec<(ParamId, u32)>,
+    pub(crate) leaf_of: HashMap<ParamId, u32>,
+    /// Set by `backward`, which takes the nodes.
+    pub(crate) consumed: bool,
+    /// How many seeds were drawn.
+    draws: u64,
+}
+
+struct Inner {
+    seed: u64,
+    state: Mutex<State>,
+}
+
+/// A shared handle to the list; tensors hold it in their link.
+#[derive(Clone)]
+pub(crate) struct TapeCore(Arc<Inner>);
+
+impl TapeCore {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held can leave nothing half done: every change is one push.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The tape that a tensor stands on.
+    pub(crate) fn of(link: &Link) -> Option<TapeCore> {
+        match link {
+            Link::Node { tape, .. } => tape.clone().downcast::<Inner>().ok().map(TapeCore),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn id_of(link: &Link) -> u32 {
+        match link {
+            Link::Node { id, .. } => *id,
+            _ => NOWHERE,
+        }
+    }
+
+    /// Appends a node and returns the link to it. On a consumed tape nothing is kept: the link leads nowhere, and
+    /// `backward` says so.
+    pub(crate) fn push(tape: &TapeCore, node: Node) -> Link {
+        let mut state = tape.lock();
+        let id = if state.consumed { NOWHERE } else { state.nodes.len() as u32 };
+        if id != NOWHERE {
+            state.nodes.push(node);
+        }
+        drop(state);
+        Link::Node { tape: tape.0.clone() as Arc<dyn Any + Send + Sync>, id }
+    }
+
+    /// The link of a parameter's leaf; the same one each time it is watched.
+    pub(crate) fn param_leaf(&self, id: ParamId) -> Link {
+        let known = self.lock().leaf_of.get(&id).copied();
+        match known {
+            Some(id) => Link::Node { tape: self.0.clone(), id },
+            None => {
+                let link = TapeCore::push(self, Node::Leaf);
+                let place = TapeCore::id_of(&link);
+                let mut state = self.lock();
+                state.params.push((id, place));
+                state.leaf_of.insert(id, place);
+                link
+            }
+        }
+    }
+
+    /// A seed that no other call on this tape gets: what dropout draws from.
+    pub(crate) fn next_seed(&self) -> u64 {
+        let mut state = self.lock();
+        state.draws += 1;
+        splitmix64(self.0.seed ^ splitmix64(state.draws))
+    }
+}
+
+fn splitmix64(x: u64) -> u64 {
+    let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The recording of one training step.
+///
+/// Nothing is recorded unless it is computed from something that a tape handed out: the copy of a model that
+/// [`watch`](Tape::watch) returns, or a tensor from [`leaf`](Tape::leaf).
+/// [`backward`](Tensor::backward) consumes the recording. A tape that is dropped without it just frees what it holds.
+///
+/// ```
+/// use gradus::prelude::*;
+/// let tape = Tape::new(0);
+/// let x = tape.leaf(&Tensor::from([1.0, 2.0, 3.0]));
+/// let loss = (&x * &x).sum();
+/// let grads = loss.backward()?;
+/// assert_eq!(grads.wrt(&x).unwrap().to_vec(), [2.0, 4.0, 6.0]);
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Tape {
+    core: TapeCore,
+}
+
+impl Tape {
+    /// An empty tape. The seed fixes what is random in the forward pass (dropout); give each step another one,
+    /// for example its number.
+    pub fn new(seed: u64) -> Self {
+        let state = State {
+            nodes: Vec::new(),
+            params: Vec::new(),
+            leaf_of: HashMap::new(),
+            consumed: false,
+            draws: 0,
+        };
+        Tape { core: TapeCore(Arc::new(Inner { seed, state: Mutex::new(state) })) }
+    }
+
+    /// This tensor as an input that gets a gradient: ask for it with [`Gradients::wrt`](super::Gradients::wrt).
+    pub fn leaf<T: Float>(&self, x: &Tensor<T>) -> Tensor<T> {
+        x.detach().with_link(TapeCore::push(&self.core, Node::Leaf))
+    }
+
+    /// How many operations and leaves are recorded.
+    pub fn len(&self) -> usize {
+        self.core.lock().nodes.len()
+    }
+
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn core(&self) -> &TapeCore {
+        &self.core
+    }
+}
+
+impl std::fmt::Debug for Tape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.core.lock();
+        write!(f, "Tape {{ nodes: {}, consumed: {} }}", state.nodes.len(), state.consumed)
+    }
+}
+
+impl<T: Element> Tensor<T> {
+    /// A seed from the tape that this tensor stands on.
+    pub(crate) fn tape(&self) -> Option<TapeCore> {
+        TapeCore::of(self.link())
+    }
+}

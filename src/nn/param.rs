@@ -1,0 +1,221 @@
+//! What a model is made of: parameters, buffers and modes.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::autograd::{Gradients, ParamId, TapeCore};
+use crate::element::Element;
+use crate::float::Float;
+use crate::tensor::Tensor;
+
+/// A tensor that is trained. It derefs to its [`Tensor`].
+///
+/// It has an identity that clones share, so the gradients of a watched copy find their parameter, and a parameter that
+/// stands twice in one model (tied weights) is one leaf with one gradient and one update.
+///
+/// ```
+/// use gradus::prelude::*;
+/// let w = Param::new(Tensor::from([1.0, 2.0]));
+/// assert_eq!(w.shape(), [2]);
+/// assert_eq!(w.id(), w.clone().id());
+/// assert_ne!(w.id(), Param::new(Tensor::from([1.0, 2.0])).id());
+/// ```
+#[derive(Clone)]
+pub struct Param<T: Float = f32> {
+    id: ParamId,
+    value: Tensor<T>,
+}
+
+impl<T: Float> Param<T> {
+    /// A new parameter with these values.
+    pub fn new(value: Tensor<T>) -> Self {
+        Param { id: ParamId::fresh(), value: value.detach() }
+    }
+
+    /// The identity.
+    pub fn id(&self) -> ParamId {
+        self.id
+    }
+
+    /// The values.
+    pub fn tensor(&self) -> &Tensor<T> {
+        &self.value
+    }
+
+    /// Replaces the values, and keeps the identity.
+    pub fn set(&mut self, value: Tensor<T>) {
+        self.value = value.detach();
+    }
+
+    pub(crate) fn value_mut(&mut self) -> &mut Tensor<T> {
+        &mut self.value
+    }
+
+    /// The same parameter as a leaf of a tape.
+    pub(crate) fn on_tape(&self, tape: &TapeCore) -> Self {
+        Param { id: self.id, value: self.value.detach().with_link(tape.param_leaf(self.id)) }
+    }
+}
+
+impl<T: Float> Deref for Param<T> {
+    type Target = Tensor<T>;
+    fn deref(&self) -> &Tensor<T> {
+        &self.value
+    }
+}
+
+impl<T: Float> fmt::Debug for Param<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Param({:?})", self.value)
+    }
+}
+
+impl Gradients {
+    /// The gradient of a parameter (of the model or of its watched copy); `None` if the loss does not depend on it or it was not watched.
+    pub fn get<T: Float>(&self, p: &Param<T>) -> Option<&Tensor<T>> {
+        self.by_id(p.id())
+    }
+
+    /// Sets the gradient of a parameter, for gradients that come from elsewhere: another machine, a rule of your own.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) if its shape is not the parameter's.
+    pub fn set<T: Float>(&mut self, p: &Param<T>, g: Tensor<T>) -> crate::Result<()> {
+        if g.shape() != p.shape() {
+            return Err(crate::Error::shape(
+                "Gradients::set",
+                format!("the gradient has shape {:?}, the parameter {:?}", g.shape(), p.shape()),
+            ));
+        }
+        self.replace(p.id(), g.detach());
+        Ok(())
+    }
+}
+
+/// State that is saved with a model but not trained, such as running statistics.
+///
+/// [`Clone`] copies it, so a cloned model has statistics of its own; [`Tape::watch`](crate::Tape::watch) shares it, so what the watched copy
+/// updates while it trains is seen by the model.
+pub struct Buffer<T: Element = f32> {
+    cell: Arc<RwLock<Tensor<T>>>,
+}
+
+impl<T: Element> Buffer<T> {
+    /// A new buffer with these values.
+    pub fn new(value: Tensor<T>) -> Self {
+        Buffer { cell: Arc::new(RwLock::new(value.detach())) }
+    }
+
+    /// The values now.
+    pub fn get(&self) -> Tensor<T> {
+        self.cell.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the values.
+    pub fn set(&self, value: Tensor<T>) {
+        *self.cell.write().unwrap_or_else(PoisonError::into_inner) = value.detach();
+    }
+
+    /// Another handle on the same state.
+    pub(crate) fn share(&self) -> Self {
+        Buffer { cell: self.cell.clone() }
+    }
+}
+
+impl<T: Element> Clone for Buffer<T> {
+    fn clone(&self) -> Self {
+        Buffer::new(self.get())
+    }
+}
+
+impl<T: Element> fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({:?})", self.get())
+    }
+}
+
+/// Whether a layer trains or evaluates. A layer that behaves differently in training (dropout, batch normalisation) has one as a
+/// field; it says "evaluate" until [`Tape::watch`](crate::Tape::watch) makes it say "train" in the watched copy.
+#[derive(Clone, Default)]
+pub struct Mode {
+    tape: Option<TapeCore>,
+}
+
+impl Mode {
+    /// Evaluating.
+    pub fn new() -> Self {
+        Mode::default()
+    }
+
+    /// Whether this is a watched copy.
+    pub fn is_training(&self) -> bool {
+        self.tape.is_some()
+    }
+
+    /// While training, a seed from the tape's own generator, another one each time; `None` while evaluating.
+    pub fn next_seed(&self) -> Option<u64> {
+        self.tape.as_ref().map(TapeCore::next_seed)
+    }
+
+    pub(crate) fn train_on(tape: &TapeCore) -> Self {
+        Mode { tape: Some(tape.clone()) }
+    }
+}
+
+impl fmt::Debug for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_training() { "Mode(train)" } else { "Mode(evaluate)" })
+    }
+}
+
+/// A parameter of either float type.
+#[derive(Clone, Copy, Debug)]
+pub enum ParamRef<'a> {
+    /// Of `f32`.
+    F32(&'a Param<f32>),
+    /// Of `f64`.
+    F64(&'a Param<f64>),
+}
+
+/// A parameter of either float type, for changing.
+#[derive(Debug)]
+pub enum ParamMut<'a> {
+    /// Of `f32`.
+    F32(&'a mut Param<f32>),
+    /// Of `f64`.
+    F64(&'a mut Param<f64>),
+}
+
+/// Runs the same expression on the parameter inside, whichever type it has.
+macro_rules! with_param {
+    ($kind:ident, $p:expr, $name:ident => $body:expr) => {
+        match $p {
+            $crate::nn::$kind::F32($name) => $body,
+            $crate::nn::$kind::F64($name) => $body,
+        }
+    };
+}
+pub(crate) use with_param;
+
+impl ParamRef<'_> {
+    /// The identity.
+    pub fn id(&self) -> ParamId {
+        with_param!(ParamRef, self, p => p.id())
+    }
+
+    /// The size of each axis.
+    pub fn shape(&self) -> &[usize] {
+        with_param!(ParamRef, self, p => p.shape())
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        with_param!(ParamRef, self, p => p.len())
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

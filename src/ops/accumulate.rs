@@ -1,0 +1,33 @@
+//! Adding one gradient to another, in place where memory allows.
+
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::tensor::Tensor;
+
+impl<T: Float> Tensor<T> {
+    /// `self += other` for equal shapes; in place if this tensor alone holds its elements. Not recorded.
+    pub(crate) fn add_assign_same(&mut self, op: &'static str, other: &Tensor<T>) -> Result<()> {
+        if self.shape() != other.shape() {
+            return Err(Error::shape(
+                op,
+                format!(
+                    "two gradients of one tensor differ in shape: {:?} and {:?}",
+                    self.shape(),
+                    other.shape()
+                ),
+            ));
+        }
+        let other = other.dense();
+        let b = other.as_slice().unwrap_or(&[]);
+        if let Some(a) = self.unique_dense() {
+            a.iter_mut().zip(b).for_each(|(a, &b)| *a += b);
+            return Ok(());
+        }
+        let mine = self.dense();
+        let a = mine.as_slice().unwrap_or(&[]);
+        *self = Tensor::build(self.shape(), |out| {
+            out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (&a, &b))| *o = a + b);
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! Differentiable operations, a family a file: formula, rule, method and tests side by side.
+
+mod accumulate;
