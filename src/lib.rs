@@ -14,6 +14,7 @@ pub use autograd::{Gradients, ParamId, Tape};
 pub use element::{DType, Element, Num};
 pub use error::{Error, Result};
 pub use float::Float;
+pub use kernel::par::{num_threads, set_num_threads};
 pub use nn::{Buffer, Layer, Mode, Module, Param};
 pub use tensor::{Dims, IntoAxes, IntoReshape, IntoShape, Tensor};
 
@@ -27,4 +28,15 @@ pub mod memory {
 /// Any other generator of the crate rand does as well.
 pub fn rng(seed: u64) -> rand::rngs::Xoshiro256PlusPlus {
     rand::SeedableRng::seed_from_u64(seed)
+}
+
+/// What most programs need: `use gradus::prelude::*;`.
+pub mod prelude {
+    pub use crate::autograd::{Gradients, Tape};
+    pub use crate::element::{DType, Element, Num};
+    pub use crate::error::{Error, Result};
+    pub use crate::float::Float;
+    pub use crate::nn::{Buffer, Layer, Mode, Module, Param};
+    pub use crate::tensor::Tensor;
+    pub use rand::Rng;
 }

@@ -1,6 +1,8 @@
 //! The loops that compute: functions over slices and layouts, the only floor with SIMD and threads.
 
 pub(crate) mod copy;
+pub mod par;
+pub(crate) mod simd;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
 pub trait FloatKernels: Sized {}
