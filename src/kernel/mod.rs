@@ -1,6 +1,7 @@
 //! The loops that compute: functions over slices and layouts, the only floor with SIMD and threads.
 
 pub(crate) mod copy;
+pub(crate) mod gemm;
 pub mod par;
 pub(crate) mod simd;
 

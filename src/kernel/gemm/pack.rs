@@ -1,0 +1,213 @@
+//! Packing: copies of A and B in the order in which the micro-kernel reads them, and the buffers that hold them.
+
+use super::GemmElement;
+use std::cell::Cell;
+
+/// A growing 64-byte aligned buffer that each thread keeps, so that nothing is allocated in steady state.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    lines: Vec<CacheLine>,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct CacheLine([u8; 64]);
+
+impl Scratch {
+    /// Room for `len` elements, with whatever was there before.
+    pub(crate) fn get<T: GemmElement>(&mut self, len: usize) -> &mut [T] {
+        let lines = (len * size_of::<T>()).div_ceil(64);
+        if self.lines.len() < lines {
+            // The old content is of no use: free it before the new one is made.
+            self.lines = Vec::new();
+            self.lines = vec![CacheLine([0; 64]); lines];
+        }
+        // SAFETY: the vector owns `lines * 64 >= len * size_of::<T>()` initialised bytes, aligned to 64, and any bytes
+        // are a valid float (`GemmElement` is f32 and f64 only). The borrow is that of `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) }
+    }
+}
+
+thread_local! {
+    static SCRATCH_A: Cell<Scratch> = const { Cell::new(Scratch { lines: Vec::new() }) };
+    static SCRATCH_B: Cell<Scratch> = const { Cell::new(Scratch { lines: Vec::new() }) };
+}
+
+/// Runs `f` with this thread's buffer for a block of A. (Taken out of its place meanwhile, so that even a nested use is sound.)
+pub(crate) fn with_scratch_a<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+    with(&SCRATCH_A, f)
+}
+
+/// Runs `f` with this thread's buffer for B.
+pub(crate) fn with_scratch_b<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+    with(&SCRATCH_B, f)
+}
+
+fn with<R>(
+    place: &'static std::thread::LocalKey<Cell<Scratch>>,
+    f: impl FnOnce(&mut Scratch) -> R,
+) -> R {
+    let mut scratch = place.take();
+    let result = f(&mut scratch);
+    place.set(scratch);
+    result
+}
+
+/// Elements beyond a panel's end that [`pack`] may overwrite.
+pub(crate) const SLACK: usize = 8;
+
+/// Writes `dst[p * width + j] = src[p * along + j * across]` for `p < k`, `j < count`, and zeros for `count <= j < width`.
+///
+/// Both operands are packed by it: of A, `j` is a row and `width` the rows of the tile; of B, `j` is a column and
+/// `width` whole registers.
+///
+/// # Safety
+/// The elements of `src` named above are readable; `dst` has room for `k * width + SLACK` elements, is written in its first
+/// `k * width` and may be overwritten in the rest; they do not overlap. `avx2` only if the processor has it.
+pub(crate) unsafe fn pack<T: GemmElement>(
+    avx2: bool,
+    k: usize,
+    src: *const T,
+    along: isize,
+    across: isize,
+    count: usize,
+    width: usize,
+    dst: *mut T,
+) {
+    // SAFETY: the caller's promise; each branch accesses only elements named in the contract.
+    unsafe {
+        if across == 1 {
+            for p in 0..k {
+                let from = src.wrapping_offset(p as isize * along);
+                let to = dst.add(p * width);
+                if count == width {
+                    copy_row(from, to, width);
+                } else {
+                    std::ptr::copy_nonoverlapping(from, to, count);
+                    fill(to.add(count), width - count);
+                }
+            }
+        } else if along == 1 && avx2 && T::transpose(k, src, across, count, width, dst) {
+        } else {
+            for p in 0..k {
+                let from = src.wrapping_offset(p as isize * along);
+                let to = dst.add(p * width);
+                for j in 0..count {
+                    *to.add(j) = *from.wrapping_offset(j as isize * across);
+                }
+                fill(to.add(count), width - count);
+            }
+        }
+    }
+}
+
+/// Copies a row whose length is small, often a multiple of 8: without the call that `memcpy` is.
+///
+/// # Safety
+/// `n` elements are readable at `from` and writable at `to`, without overlap.
+#[inline(always)]
+unsafe fn copy_row<T: Copy>(from: *const T, to: *mut T, n: usize) {
+    let mut j = 0;
+    // SAFETY: `j + 8 <= n` and `j < n` in the two loops.
+    unsafe {
+        while j + 8 <= n {
+            to.add(j)
+                .cast::<[T; 8]>()
+                .write_unaligned(from.add(j).cast::<[T; 8]>().read_unaligned());
+            j += 8;
+        }
+        while j < n {
+            *to.add(j) = *from.add(j);
+            j += 1;
+        }
+    }
+}
+
+/// # Safety
+/// `n` elements are writable at `to`.
+#[inline(always)]
+unsafe fn fill<T: GemmElement>(to: *mut T, n: usize) {
+    for j in 0..n {
+        // SAFETY: `j < n`.
+        unsafe { *to.add(j) = T::ZERO };
+    }
+}
+
+/// Packs columns of floats that lie along `p` (see [`pack`] with `along == 1`), eight by eight in registers.
+///
+/// Each group of eight `j` writes whole registers, also where fewer belong to it: what it writes too much lies in the next
+/// `p`'s row, which is written later, or in the slack. (So groups run in ascending `p`, and the last group of each row last.)
+///
+/// # Safety
+/// As [`pack`]; the processor has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn transpose_f32(
+    k: usize,
+    src: *const f32,
+    across: isize,
+    count: usize,
+    width: usize,
+    dst: *mut f32,
+) {
+    use std::arch::x86_64::*;
+    let whole = k - k % 8;
+    // SAFETY: reads are at `j < count`, `p < k` (registers of eight `p` only below `whole`); writes are at most eight elements
+    // from `p * width + j` with `j < width`, `p < k`, so within the panel and its slack.
+    unsafe {
+        for p in (0..whole).step_by(8) {
+            for j in (0..width).step_by(8) {
+                let mut r = [_mm256_setzero_ps(); 8];
+                for (i, r) in r.iter_mut().enumerate() {
+                    if j + i < count {
+                        *r = _mm256_loadu_ps(src.wrapping_offset((j + i) as isize * across).add(p));
+                    }
+                }
+                let t0 = _mm256_unpacklo_ps(r[0], r[1]);
+                let t1 = _mm256_unpackhi_ps(r[0], r[1]);
+                let t2 = _mm256_unpacklo_ps(r[2], r[3]);
+                let t3 = _mm256_unpackhi_ps(r[2], r[3]);
+                let t4 = _mm256_unpacklo_ps(r[4], r[5]);
+                let t5 = _mm256_unpackhi_ps(r[4], r[5]);
+                let t6 = _mm256_unpacklo_ps(r[6], r[7]);
+                let t7 = _mm256_unpackhi_ps(r[6], r[7]);
+                let s0 = _mm256_shuffle_ps::<0x44>(t0, t2);
+                let s1 = _mm256_shuffle_ps::<0xee>(t0, t2);
+                let s2 = _mm256_shuffle_ps::<0x44>(t1, t3);
+                let s3 = _mm256_shuffle_ps::<0xee>(t1, t3);
+                let s4 = _mm256_shuffle_ps::<0x44>(t4, t6);
+                let s5 = _mm256_shuffle_ps::<0xee>(t4, t6);
+                let s6 = _mm256_shuffle_ps::<0x44>(t5, t7);
+                let s7 = _mm256_shuffle_ps::<0xee>(t5, t7);
+                let out = [
+                    _mm256_permute2f128_ps::<0x20>(s0, s4),
+                    _mm256_permute2f128_ps::<0x20>(s1, s5),
+                    _mm256_permute2f128_ps::<0x20>(s2, s6),
+                    _mm256_permute2f128_ps::<0x20>(s3, s7),
+                    _mm256_permute2f128_ps::<0x31>(s0, s4),
+                    _mm256_permute2f128_ps::<0x31>(s1, s5),
+                    _mm256_permute2f128_ps::<0x31>(s2, s6),
+                    _mm256_permute2f128_ps::<0x31>(s3, s7),
+                ];
+                let room = width - j;
+                for (i, out) in out.into_iter().enumerate() {
+                    let to = dst.add((p + i) * width + j);
+                    if room >= 8 || width < 8 {
+                        _mm256_storeu_ps(to, out);
+                    } else {
+                        // The next row's start is already written: keep to this row.
+                        let mut lanes = [0.0; 8];
+                        _mm256_storeu_ps(lanes.as_mut_ptr(), out);
+                        std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, room);
+                    }
+                }
+            }
+        }
+        for p in whole..k {
+            for j in 0..width {
+                *dst.add(p * width + j) =
+                    if j < count { *src.wrapping_offset(j as isize * across).add(p) } else { 0.0 };
+            }
+        }
+    }
+}
