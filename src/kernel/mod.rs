@@ -6,7 +6,7 @@ pub mod par;
 pub(crate) mod simd;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
-pub trait FloatKernels: Sized {}
+pub trait FloatKernels: gemm::GemmElement {}
 
 impl FloatKernels for f32 {}
 impl FloatKernels for f64 {}

@@ -392,4 +392,4 @@ fn pause(spins: &mut u32, crowded: bool) {
 
 #[cfg(test)]
 #[path = "par_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -24,7 +24,7 @@ use std::sync::OnceLock;
 
 /// An instruction set, from the narrowest to the widest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Isa {
+pub enum Isa {
     /// What the target guarantees: SSE2 on x86-64. No fused multiply-add.
     Scalar,
     /// 128-bit vectors of AArch64, with fused multiply-add; part of that target's baseline.

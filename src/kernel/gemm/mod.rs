@@ -28,7 +28,7 @@ use tile::Family;
 pub(crate) const KC: usize = 256;
 
 /// The floats that have micro-kernels.
-pub(crate) trait GemmElement: Num {
+pub trait GemmElement: Num {
     /// The micro-kernels for an instruction set.
     fn family(isa: Isa) -> &'static Family<Self>;
     /// `self * b + c`, with one rounding if `FUSED`.

@@ -34,7 +34,7 @@ pub(crate) enum BRows {
 }
 
 /// What a micro-kernel computes; see the top of this file.
-pub(crate) struct Tile<T> {
+pub struct Tile<T> {
     /// Length of the sum; may be 0.
     pub k: usize,
     pub a: *const T,
@@ -67,10 +67,10 @@ pub(crate) struct Tile<T> {
 /// # Safety
 /// The processor has the family's instruction set, and all that the tile describes for the kernel's number of rows and
 /// registers is readable, and C writable, with no overlap of C and the rest.
-pub(crate) type TileFn<T> = unsafe fn(&Tile<T>);
+pub type TileFn<T> = unsafe fn(&Tile<T>);
 
 /// The micro-kernels of one element type on one instruction set.
-pub(crate) struct Family<T: 'static> {
+pub struct Family<T: 'static> {
     /// Most rows of a tile.
     pub rows: usize,
     /// Most registers of a row of a tile.

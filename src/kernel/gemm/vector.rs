@@ -89,7 +89,7 @@ impl<T: GemmElement, const N: usize> Vector for Lanes<T, N> {
     }
     #[inline(always)]
     unsafe fn add(self, b: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i].add(b.0[i])))
+        Self(std::array::from_fn(|i| self.0[i].plus(b.0[i])))
     }
     #[inline(always)]
     unsafe fn relu(self) -> Self {
