@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod autograd;
+pub mod data;
 pub mod element;
 pub mod error;
 mod float;

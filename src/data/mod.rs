@@ -1,0 +1,4 @@
+//! Data.
+
+pub mod gzip;
+pub mod idx;
