@@ -1,4 +1,5 @@
 //! Data.
 
+pub mod digits;
 pub mod gzip;
 pub mod idx;
