@@ -1,5 +1,16 @@
-//! Data.
+//! Data: from files, or drawn by the program, into batches of tensors.
+//!
+//! - [`Dataset`]: inputs and labels in memory, split, normalised, shuffled and taken in batches.
+//! - [`idx`] and [`gzip`]: the file formats of MNIST, read safely.
+//! - [`digits`]: handwritten digits drawn by the program, for when there is no file.
 
+mod batches;
+mod dataset;
 pub mod digits;
 pub mod gzip;
 pub mod idx;
+mod inputs;
+
+pub use batches::Batches;
+pub use dataset::{Batch, Dataset};
+pub use inputs::Inputs;

@@ -1,0 +1,203 @@
+//! The inputs of a dataset: examples of one shape in memory, made into `f32` tensors a batch at a time.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::kernel::par;
+use crate::tensor::Tensor;
+
+/// The inputs of a [`Dataset`](super::Dataset): images as bytes, or numbers as `f32`.
+///
+/// Made from a tensor whose first axis counts the examples. Bytes stay bytes in memory, a quarter of the size, and
+/// become `f32` in 0..1 when a batch is taken.
+///
+/// ```
+/// use gradus::Tensor;
+/// use gradus::data::Inputs;
+/// let table = Inputs::from(Tensor::from_vec(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [3, 2])?);
+/// assert_eq!((table.len(), table.example_shape()), (3, &[2][..]));
+/// let images = Inputs::bytes(vec![0; 10 * 28 * 28], &[10, 1, 28, 28])?;
+/// assert_eq!((images.len(), images.example_shape()), (10, &[1, 28, 28][..]));
+/// # Ok::<(), gradus::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    values: Values,
+    len: usize,
+    example_shape: Vec<usize>,
+    /// What is subtracted and then divided by, per channel; empty stands for 0 and 1.
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+#[derive(Clone, Debug)]
+enum Values {
+    Bytes(Arc<Vec<u8>>),
+    Floats(Arc<Vec<f32>>),
+}
+
+impl From<Tensor<f32>> for Inputs {
+    fn from(t: Tensor<f32>) -> Self {
+        Inputs::new(Values::Floats(Arc::new(t.to_vec())), t.shape())
+    }
+}
+
+impl From<Tensor<u8>> for Inputs {
+    fn from(t: Tensor<u8>) -> Self {
+        Inputs::new(Values::Bytes(Arc::new(t.to_vec())), t.shape())
+    }
+}
+
+impl Inputs {
+    /// Bytes that are already in a `Vec`, which is kept and not copied; `shape` begins with the number of examples.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shape does not have as many elements as there are bytes.
+    pub fn bytes(bytes: Vec<u8>, shape: &[usize]) -> Result<Self> {
+        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        if elements != Some(bytes.len()) {
+            return Err(Error::shape(
+                "Inputs::bytes",
+                format!("{} bytes do not fill the shape {shape:?}", bytes.len()),
+            ));
+        }
+        Ok(Inputs::new(Values::Bytes(Arc::new(bytes)), shape))
+    }
+
+    /// A rank-0 tensor counts as one example.
+    fn new(values: Values, shape: &[usize]) -> Self {
+        let (len, example_shape) = match shape {
+            [] => (1, vec![]),
+            [n, rest @ ..] => (*n, rest.to_vec()),
+        };
+        Inputs { values, len, example_shape, mean: vec![], std: vec![] }
+    }
+
+    /// The number of examples.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no examples.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The shape of one example.
+    pub fn example_shape(&self) -> &[usize] {
+        &self.example_shape
+    }
+
+    /// The number of channels of an example: its first dimension, or 1.
+    fn channels(&self) -> usize {
+        self.example_shape.first().copied().unwrap_or(1)
+    }
+
+    /// Elements of an example, and of one of its channels.
+    fn sizes(&self) -> (usize, usize) {
+        let example = self.example_shape.iter().product();
+        (example, self.example_shape.iter().skip(1).product())
+    }
+
+    /// The same inputs, from which every batch then has (x − mean) / std.
+    pub(super) fn normalized(&self, mean: &[f32], std: &[f32]) -> Result<Self> {
+        const OP: &str = "normalized";
+        let channels = self.channels();
+        for (what, given) in [("means", mean), ("standard deviations", std)] {
+            if given.len() != 1 && given.len() != channels {
+                return Err(Error::shape(
+                    OP,
+                    format!(
+                        "{} {what} for examples of shape {:?}: expected 1 or {channels}",
+                        given.len(),
+                        self.example_shape
+                    ),
+                ));
+            }
+        }
+        if let Some(m) = mean.iter().find(|m| !m.is_finite()) {
+            return Err(Error::argument(OP, format!("mean {m}: expected a finite number")));
+        }
+        if let Some(s) = std.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+            return Err(Error::argument(
+                OP,
+                format!("standard deviation {s}: expected a finite number above 0"),
+            ));
+        }
+        let spread = |given: &[f32]| -> Vec<f32> {
+            given.iter().copied().cycle().take(channels).collect()
+        };
+        Ok(Inputs { mean: spread(mean), std: spread(std), ..self.clone() })
+    }
+
+    /// Mean and standard deviation of each channel over the given rows, of the values before any normalisation.
+    pub(super) fn mean_std(&self, rows: impl Iterator<Item = usize> + Clone) -> (Vec<f32>, Vec<f32>) {
+        let (example, channel) = self.sizes();
+        let channels = self.channels();
+        let count = (rows.clone().count() * channel).max(1) as f64;
+        // The sum of f(c, x) over the elements x of channel c. Two passes, so that nothing cancels.
+        let sums = |f: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
+            let mut sums = vec![0.0; channels];
+            for row in rows.clone() {
+                for (c, sum) in sums.iter_mut().enumerate() {
+                    let start = row * example + c * channel;
+                    let range = start..start + channel;
+                    *sum += match &self.values {
+                        Values::Bytes(v) => {
+                            v[range].iter().map(|&b| f(c, f64::from(b) / 255.0)).sum::<f64>()
+                        }
+                        Values::Floats(v) => {
+                            v[range].iter().map(|&x| f(c, f64::from(x))).sum::<f64>()
+                        }
+                    };
+                }
+            }
+            sums.into_iter().map(|s| s / count).collect()
+        };
+        let mean = sums(&|_, x| x);
+        let variance = sums(&|c, x| (x - mean[c]) * (x - mean[c]));
+        (
+            mean.into_iter().map(|m| m as f32).collect(),
+            variance.into_iter().map(|v| v.sqrt() as f32).collect(),
+        )
+    }
+
+    /// The rows that `row(0)`, `row(1)`, … `row(n - 1)` name, as a tensor `[n, example…]`.
+    pub(super) fn gather(&self, n: usize, row: impl Fn(usize) -> usize + Sync) -> Tensor {
+        /// Converting one element, roughly; copying takes less.
+        const NS_PER_ELEMENT: f64 = 0.3;
+        let (example, channel) = self.sizes();
+        let shape: Vec<usize> = [&[n], &self.example_shape[..]].concat();
+        Tensor::build(&shape, |out| {
+            if example == 0 {
+                return;
+            }
+            par::for_each_chunk_mut(out, example, NS_PER_ELEMENT, |i, out| {
+                let from = row(i) * example..(row(i) + 1) * example;
+                match &self.values {
+                    Values::Bytes(v) => self.convert(&v[from], out, channel, |b| f32::from(b) / 255.0),
+                    Values::Floats(v) if self.mean.is_empty() => out.copy_from_slice(&v[from]),
+                    Values::Floats(v) => self.convert(&v[from], out, channel, |x| x),
+                }
+            });
+        })
+    }
+
+    /// One example, element by element.
+    fn convert<T: Copy>(
+        &self,
+        from: &[T],
+        out: &mut [f32],
+        channel: usize,
+        f: impl Fn(T) -> f32 + Copy,
+    ) {
+        if self.mean.is_empty() {
+            out.iter_mut().zip(from).for_each(|(o, &x)| *o = f(x));
+            return;
+        }
+        let channels = out.chunks_mut(channel).zip(from.chunks(channel));
+        for ((out, from), (mean, std)) in channels.zip(self.mean.iter().zip(&self.std)) {
+            out.iter_mut().zip(from).for_each(|(o, &x)| *o = (f(x) - mean) / std);
+        }
+    }
+}
