@@ -10,7 +10,7 @@ use crate::element::Element;
 ///
 /// ```
 /// # use gradus::{Tensor, data::Dataset};
-/// # let train = Dataset::new(Tensor::zeros([10, 2])?, &Tensor::zeros([10])?, 1)?;
+/// # let train = Dataset::new(&Tensor::zeros([10, 2])?, &Tensor::zeros([10])?, 1)?;
 /// let sizes: Vec<usize> = train.batches(4).map(|b| b.labels.len()).collect();
 /// assert_eq!(sizes, [4, 4, 2]);
 /// for epoch in 0..2 {

@@ -7,10 +7,11 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
-use super::{Batches, Inputs};
+use super::Batches;
+use super::inputs::Inputs;
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{IntoShape, Tensor};
 
 /// Examples for supervised learning: inputs, and a label for each.
 ///
@@ -23,7 +24,7 @@ use crate::tensor::Tensor;
 /// use gradus::data::Dataset;
 /// let inputs = Tensor::from_vec(vec![0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [4, 2])?;
 /// let labels = Tensor::from_vec(vec![0, 1, 1, 0], [4])?;
-/// let xor = Dataset::new(inputs, &labels, 2)?;
+/// let xor = Dataset::new(&inputs, &labels, 2)?;
 /// for batch in xor.batches(3).shuffled(1) {
 ///     assert_eq!(batch.inputs.shape(), [batch.labels.len(), 2]);
 /// }
@@ -85,28 +86,56 @@ impl Dataset<i64> {
     /// # Errors
     /// [`Error::Shape`] if inputs and labels differ in number or the labels aren't of rank 1, [`Error::Argument`] if there are no
     /// examples, [`Error::Index`] for a label outside the classes.
-    pub fn new(inputs: impl Into<Inputs>, labels: &Tensor<i64>, classes: usize) -> Result<Self> {
-        if labels.rank() != 1 {
-            return Err(Error::shape(
-                "Dataset::new",
-                format!(
-                    "labels of shape {:?}: expected one class index per example, [n]",
-                    labels.shape()
-                ),
-            ));
-        }
-        Self::with_classes(inputs.into(), labels.to_vec(), classes)
+    pub fn new(inputs: &Tensor, labels: &Tensor<i64>, classes: usize) -> Result<Self> {
+        Self::with_classes("Dataset::new", Inputs::floats(inputs), labels, classes)
     }
 
-    pub(super) fn with_classes(inputs: Inputs, labels: Vec<i64>, classes: usize) -> Result<Self> {
-        const OP: &str = "Dataset::new";
-        let dataset = Dataset::build(OP, inputs, labels, vec![], classes)?;
-        let outside = dataset.labels.iter().enumerate().find(|(_, l)| !(0..classes as i64).contains(l));
-        match outside {
+    /// As [`new`](Self::new), from images as bytes in the order of `shape`, `[n, channels, height, width]` or any other that
+    /// begins with their number. They stay bytes in memory; in a batch they are `f32` from 0 to 1.
+    ///
+    /// ```
+    /// use gradus::Tensor;
+    /// use gradus::data::Dataset;
+    /// let labels = Tensor::from_vec(vec![3, 7], [2])?;
+    /// let two = Dataset::images(vec![255; 2 * 28 * 28], [2, 1, 28, 28], &labels, 10)?;
+    /// let all = two.all();
+    /// assert_eq!((all.inputs.shape(), all.inputs.get([0, 0, 5, 5])?), (&[2, 1, 28, 28][..], 1.0));
+    /// # Ok::<(), gradus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::Shape`] if the bytes don't fill the shape.
+    pub fn images(
+        pixels: Vec<u8>,
+        shape: impl IntoShape,
+        labels: &Tensor<i64>,
+        classes: usize,
+    ) -> Result<Self> {
+        const OP: &str = "Dataset::images";
+        let inputs = Inputs::bytes(OP, pixels, &shape.into_shape())?;
+        Self::with_classes(OP, inputs, labels, classes)
+    }
+
+    fn with_classes(
+        op: &'static str,
+        inputs: Inputs,
+        labels: &Tensor<i64>,
+        classes: usize,
+    ) -> Result<Self> {
+        if labels.rank() != 1 {
+            let shape = labels.shape();
+            return Err(Error::shape(
+                op,
+                format!("labels of shape {shape:?}: expected one class index per example, [n]"),
+            ));
+        }
+        let dataset = Dataset::build(op, inputs, labels.to_vec(), vec![], classes)?;
+        let mut labels = dataset.labels.iter().enumerate();
+        match labels.find(|(_, l)| !(0..classes as i64).contains(l)) {
             None => Ok(dataset),
             Some((i, &index)) => {
                 let what = format!("the classes (it is the label of example {i})");
-                Err(Error::Index { op: OP, index, what, size: classes })
+                Err(Error::Index { op, index, what, size: classes })
             }
         }
     }
@@ -132,7 +161,7 @@ impl Dataset<f32> {
     /// use gradus::data::Dataset;
     /// let x = Tensor::from_vec(vec![1.0, 2.0, 3.0], [3, 1])?;
     /// let y = Tensor::from_vec(vec![2.0, 4.0, 6.0], [3, 1])?;
-    /// let table = Dataset::regression(x, &y)?;
+    /// let table = Dataset::regression(&x, &y)?;
     /// let first = table.batches(2).next().unwrap();
     /// assert_eq!(first.labels.to_vec(), [2.0, 4.0]);
     /// # Ok::<(), gradus::Error>(())
@@ -140,12 +169,12 @@ impl Dataset<f32> {
     ///
     /// # Errors
     /// [`Error::Shape`] if inputs and targets differ in number, [`Error::Argument`] if there are no examples.
-    pub fn regression(inputs: impl Into<Inputs>, targets: &Tensor<f32>) -> Result<Self> {
+    pub fn regression(inputs: &Tensor, targets: &Tensor) -> Result<Self> {
         const OP: &str = "Dataset::regression";
         match targets.shape() {
             [] => Err(Error::shape(OP, "a single target: expected [n] or [n, …], one per example")),
             [n, shape @ ..] => {
-                let inputs = inputs.into();
+                let inputs = Inputs::floats(inputs);
                 same_number(OP, inputs.len(), *n)?;
                 Dataset::build(OP, inputs, targets.to_vec(), shape.to_vec(), 0)
             }
@@ -157,7 +186,10 @@ fn same_number(op: &'static str, inputs: usize, labels: usize) -> Result<()> {
     if inputs == labels {
         return Ok(());
     }
-    Err(Error::shape(op, format!("{inputs} inputs and {labels} labels: expected one label per input")))
+    Err(Error::shape(
+        op,
+        format!("{inputs} inputs and {labels} labels: expected one label per input"),
+    ))
 }
 
 impl<L: Element> Dataset<L> {
@@ -175,7 +207,13 @@ impl<L: Element> Dataset<L> {
         if n == 0 {
             return Err(Error::argument(op, "an empty dataset: expected at least one example"));
         }
-        Ok(Dataset { inputs, labels: Arc::new(labels), label_shape, classes, rows: Rows::Range(0..n) })
+        Ok(Dataset {
+            inputs,
+            labels: Arc::new(labels),
+            label_shape,
+            classes,
+            rows: Rows::Range(0..n),
+        })
     }
 
     /// The number of examples.
@@ -262,7 +300,7 @@ impl<L: Element> Dataset<L> {
     ///
     /// ```
     /// # use gradus::{Tensor, data::Dataset};
-    /// # let all = Dataset::new(Tensor::zeros([10, 2])?, &Tensor::zeros([10])?, 1)?;
+    /// # let all = Dataset::new(&Tensor::zeros([10, 2])?, &Tensor::zeros([10])?, 1)?;
     /// let (train, validation) = all.shuffled(1).split(8)?;
     /// assert_eq!((train.len(), validation.len()), (8, 2));
     /// # Ok::<(), gradus::Error>(())
@@ -272,7 +310,10 @@ impl<L: Element> Dataset<L> {
         if n == 0 || n >= len {
             return Err(Error::argument(
                 "split",
-                format!("at {n} of {len} examples: expected 1 to {}, so that no part is empty", len - 1),
+                format!(
+                    "at {n} of {len} examples: expected 1 to {}, so that no part is empty",
+                    len - 1
+                ),
             ));
         }
         let part = |range| self.with_rows(self.rows.slice(range));
@@ -305,7 +346,7 @@ impl<L: Element> Dataset<L> {
     /// ```
     /// # use gradus::{Tensor, data::Dataset};
     /// let x = Tensor::from_vec(vec![1.0, 10.0, 3.0, 30.0], [2, 2])?;
-    /// let table = Dataset::regression(x, &Tensor::zeros([2])?)?;
+    /// let table = Dataset::regression(&x, &Tensor::zeros([2])?)?;
     /// let (mean, std) = table.mean_std();
     /// let scaled = table.normalized(&mean, &std)?;
     /// assert_eq!(scaled.all().inputs.to_vec(), [-1.0, -1.0, 1.0, 1.0]);
@@ -346,3 +387,7 @@ pub(super) fn permutation(n: usize, seed: u64) -> Vec<usize> {
     order.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
     order
 }
+
+#[cfg(test)]
+#[path = "dataset_tests.rs"]
+mod tests;

@@ -9,7 +9,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::gzip::{self, GzipReader};
+use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::tensor::Tensor;
 
 /// The content of an IDX file.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +101,32 @@ pub(crate) fn read_u8(path: &Path) -> Result<(Vec<usize>, Vec<u8>)> {
         other => {
             Err(format_error(path, format!("holds {}, expected u8 elements", other.type_name())))
         }
+    }
+}
+
+impl Idx {
+    /// The elements as a tensor of the same shape, converted like `as` where the types differ.
+    ///
+    /// ```
+    /// use gradus::data::idx;
+    /// let file = [0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 2, 10, 20];
+    /// let x = idx::parse(&file, "example")?.to_tensor::<f32>()?;
+    /// assert_eq!((x.shape(), x.to_vec()), (&[1, 2][..], vec![10.0, 20.0]));
+    /// # Ok::<(), gradus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `shape` was changed so that the elements don't fill it.
+    pub fn to_tensor<T: Element>(&self) -> Result<Tensor<T>> {
+        let values: Vec<T> = match &self.values {
+            Values::U8(v) => v.iter().map(|x| x.cast()).collect(),
+            Values::I8(v) => v.iter().map(|&x| i32::from(x).cast()).collect(),
+            Values::I16(v) => v.iter().map(|&x| i32::from(x).cast()).collect(),
+            Values::I32(v) => v.iter().map(|x| x.cast()).collect(),
+            Values::F32(v) => v.iter().map(|x| x.cast()).collect(),
+            Values::F64(v) => v.iter().map(|x| x.cast()).collect(),
+        };
+        Tensor::from_vec(values, &self.shape[..])
     }
 }
 

@@ -6,22 +6,11 @@ use crate::error::{Error, Result};
 use crate::kernel::par;
 use crate::tensor::Tensor;
 
-/// The inputs of a [`Dataset`](super::Dataset): images as bytes, or numbers as `f32`.
+/// Images as bytes, or numbers as `f32`, the first axis counting the examples.
 ///
-/// Made from a tensor whose first axis counts the examples. Bytes stay bytes in memory, a quarter of the size, and
-/// become `f32` in 0..1 when a batch is taken.
-///
-/// ```
-/// use gradus::Tensor;
-/// use gradus::data::Inputs;
-/// let table = Inputs::from(Tensor::from_vec(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [3, 2])?);
-/// assert_eq!((table.len(), table.example_shape()), (3, &[2][..]));
-/// let images = Inputs::bytes(vec![0; 10 * 28 * 28], &[10, 1, 28, 28])?;
-/// assert_eq!((images.len(), images.example_shape()), (10, &[1, 28, 28][..]));
-/// # Ok::<(), gradus::Error>(())
-/// ```
+/// Bytes stay bytes in memory, a quarter of the size, and become `f32` in 0..1 when a batch is taken.
 #[derive(Clone, Debug)]
-pub struct Inputs {
+pub(super) struct Inputs {
     values: Values,
     len: usize,
     example_shape: Vec<usize>,
@@ -36,30 +25,17 @@ enum Values {
     Floats(Arc<Vec<f32>>),
 }
 
-impl From<Tensor<f32>> for Inputs {
-    fn from(t: Tensor<f32>) -> Self {
+impl Inputs {
+    pub fn floats(t: &Tensor) -> Self {
         Inputs::new(Values::Floats(Arc::new(t.to_vec())), t.shape())
     }
-}
 
-impl From<Tensor<u8>> for Inputs {
-    fn from(t: Tensor<u8>) -> Self {
-        Inputs::new(Values::Bytes(Arc::new(t.to_vec())), t.shape())
-    }
-}
-
-impl Inputs {
-    /// Bytes that are already in a `Vec`, which is kept and not copied; `shape` begins with the number of examples.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if the shape does not have as many elements as there are bytes.
-    pub fn bytes(bytes: Vec<u8>, shape: &[usize]) -> Result<Self> {
+    /// Bytes that are already in a `Vec`, which is kept and not copied.
+    pub fn bytes(op: &'static str, bytes: Vec<u8>, shape: &[usize]) -> Result<Self> {
         let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         if elements != Some(bytes.len()) {
-            return Err(Error::shape(
-                "Inputs::bytes",
-                format!("{} bytes do not fill the shape {shape:?}", bytes.len()),
-            ));
+            let message = format!("{} bytes do not fill the shape {shape:?}", bytes.len());
+            return Err(Error::shape(op, message));
         }
         Ok(Inputs::new(Values::Bytes(Arc::new(bytes)), shape))
     }
@@ -76,11 +52,6 @@ impl Inputs {
     /// The number of examples.
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there are no examples.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// The shape of one example.
@@ -100,7 +71,7 @@ impl Inputs {
     }
 
     /// The same inputs, from which every batch then has (x − mean) / std.
-    pub(super) fn normalized(&self, mean: &[f32], std: &[f32]) -> Result<Self> {
+    pub fn normalized(&self, mean: &[f32], std: &[f32]) -> Result<Self> {
         const OP: &str = "normalized";
         let channels = self.channels();
         for (what, given) in [("means", mean), ("standard deviations", std)] {
@@ -124,14 +95,13 @@ impl Inputs {
                 format!("standard deviation {s}: expected a finite number above 0"),
             ));
         }
-        let spread = |given: &[f32]| -> Vec<f32> {
-            given.iter().copied().cycle().take(channels).collect()
-        };
+        let spread =
+            |given: &[f32]| -> Vec<f32> { given.iter().copied().cycle().take(channels).collect() };
         Ok(Inputs { mean: spread(mean), std: spread(std), ..self.clone() })
     }
 
     /// Mean and standard deviation of each channel over the given rows, of the values before any normalisation.
-    pub(super) fn mean_std(&self, rows: impl Iterator<Item = usize> + Clone) -> (Vec<f32>, Vec<f32>) {
+    pub fn mean_std(&self, rows: impl Iterator<Item = usize> + Clone) -> (Vec<f32>, Vec<f32>) {
         let (example, channel) = self.sizes();
         let channels = self.channels();
         let count = (rows.clone().count() * channel).max(1) as f64;
@@ -163,7 +133,7 @@ impl Inputs {
     }
 
     /// The rows that `row(0)`, `row(1)`, … `row(n - 1)` name, as a tensor `[n, example…]`.
-    pub(super) fn gather(&self, n: usize, row: impl Fn(usize) -> usize + Sync) -> Tensor {
+    pub fn gather(&self, n: usize, row: impl Fn(usize) -> usize + Sync) -> Tensor {
         /// Converting one element, roughly; copying takes less.
         const NS_PER_ELEMENT: f64 = 0.3;
         let (example, channel) = self.sizes();
@@ -175,7 +145,9 @@ impl Inputs {
             par::for_each_chunk_mut(out, example, NS_PER_ELEMENT, |i, out| {
                 let from = row(i) * example..(row(i) + 1) * example;
                 match &self.values {
-                    Values::Bytes(v) => self.convert(&v[from], out, channel, |b| f32::from(b) / 255.0),
+                    Values::Bytes(v) => {
+                        self.convert(&v[from], out, channel, |b| f32::from(b) / 255.0)
+                    }
                     Values::Floats(v) if self.mean.is_empty() => out.copy_from_slice(&v[from]),
                     Values::Floats(v) => self.convert(&v[from], out, channel, |x| x),
                 }

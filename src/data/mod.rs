@@ -13,4 +13,3 @@ mod inputs;
 
 pub use batches::Batches;
 pub use dataset::{Batch, Dataset};
-pub use inputs::Inputs;
