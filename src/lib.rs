@@ -1,6 +1,9 @@
 //! Deep learning for Rust.
 #![deny(unsafe_code)]
 
+// The code that #[derive(Module)] writes says ::gradus, inside this crate as well.
+extern crate self as gradus;
+
 pub mod autograd;
 pub mod data;
 pub mod element;
@@ -15,6 +18,7 @@ pub use autograd::{Gradients, ParamId, Tape};
 pub use element::{DType, Element, Num};
 pub use error::{Error, Result};
 pub use float::Float;
+pub use gradus_derive::Module;
 pub use kernel::par::{num_threads, set_num_threads};
 pub use nn::{Buffer, Layer, Mode, Module, Param};
 pub use tensor::{Dims, IntoAxes, IntoReshape, IntoShape, Tensor};
@@ -39,5 +43,6 @@ pub mod prelude {
     pub use crate::float::Float;
     pub use crate::nn::{Buffer, Layer, Mode, Module, Param};
     pub use crate::tensor::Tensor;
+    pub use gradus_derive::Module;
     pub use rand::Rng;
 }

@@ -38,6 +38,11 @@ use crate::tensor::Tensor;
 /// assert_eq!(m.num_params(), 1 + 6 + 2);
 /// # Ok::<(), Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a module",
+    label = "neither a module nor configuration",
+    note = "a type of your own becomes one with #[derive(Module)]; a field of a foreign type is passed over with #[module(skip)]"
+)]
 pub trait Module {
     /// Shows every field that holds a module to the visitor.
     fn visit(&self, v: &mut Visitor<'_>);
@@ -210,21 +215,14 @@ impl<'a> VisitorMut<'a> {
     }
 }
 
-/// Ties a float type to its variant of [`ParamRef`].
-macro_rules! param_module {
-    ($t:ty, $variant:ident) => {
-        impl Module for Param<$t> {
-            fn visit(&self, v: &mut Visitor<'_>) {
-                v.item(Item::Param(ParamRef::$variant(self)));
-            }
-            fn visit_mut(&mut self, v: &mut VisitorMut<'_>) {
-                v.item(ItemMut::Param(ParamMut::$variant(self)));
-            }
-        }
-    };
+impl<T: Float> Module for Param<T> {
+    fn visit(&self, v: &mut Visitor<'_>) {
+        v.item(Item::Param(ParamRef::of(self)));
+    }
+    fn visit_mut(&mut self, v: &mut VisitorMut<'_>) {
+        v.item(ItemMut::Param(ParamMut::of(self)));
+    }
 }
-param_module!(f32, F32);
-param_module!(f64, F64);
 
 impl<T: Element> Module for Buffer<T> {
     fn visit(&self, v: &mut Visitor<'_>) {

@@ -1,5 +1,6 @@
 //! What a model is made of: parameters, buffers and modes.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -197,6 +198,31 @@ macro_rules! with_param {
     };
 }
 pub(crate) use with_param;
+
+impl<'a> ParamRef<'a> {
+    /// The variant for this parameter's float type.
+    pub fn of<T: Float>(p: &'a Param<T>) -> Self {
+        let any: &dyn Any = p;
+        match (any.downcast_ref(), any.downcast_ref()) {
+            (Some(p), _) => ParamRef::F32(p),
+            (_, Some(p)) => ParamRef::F64(p),
+            _ => unreachable!("the trait Float is sealed: {} is no type of it", T::DTYPE),
+        }
+    }
+}
+
+impl<'a> ParamMut<'a> {
+    /// The variant for this parameter's float type.
+    pub fn of<T: Float>(p: &'a mut Param<T>) -> Self {
+        let any: &mut dyn Any = p;
+        if any.is::<Param<f32>>() {
+            any.downcast_mut().map(ParamMut::F32)
+        } else {
+            any.downcast_mut().map(ParamMut::F64)
+        }
+        .unwrap_or_else(|| unreachable!("the trait Float is sealed: {} is no type of it", T::DTYPE))
+    }
+}
 
 impl ParamRef<'_> {
     /// The identity.
