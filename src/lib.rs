@@ -46,3 +46,6 @@ pub mod prelude {
     pub use gradus_derive::Module;
     pub use rand::Rng;
 }
+
+#[doc(hidden)]
+pub use kernel::bench_api;

@@ -1,5 +1,7 @@
 //! The loops that compute: functions over slices and layouts, the only floor with SIMD and threads.
 
+#[doc(hidden)]
+pub mod bench_api;
 pub(crate) mod copy;
 pub(crate) mod gemm;
 pub mod par;

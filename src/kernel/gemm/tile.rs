@@ -23,6 +23,7 @@
 //! `family.registers * family.lanes`, and call `family.kernel(rows, registers, rows_of_b, full)` on each [`Tile`].
 
 use super::vector::Vector;
+use std::mem::MaybeUninit;
 
 /// How rows of B are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,10 +127,32 @@ unsafe fn tile<V: Vector, const R: usize, const NV: usize, const TABLE: bool, co
             }
         }
         let whole = t.last == V::LANES;
+        let c_at = |i: usize, v: usize| {
+            t.c.wrapping_offset(i as isize * t.c_rs).wrapping_add(v * V::LANES)
+        };
+        // The two commonest endings are short enough to be unrolled, so that sums go from register to C. The general one is
+        // not: it would turn `acc` into memory and each multiply-add above into a store as well, hence the copy.
+        if whole && !t.accumulate && t.bias_col.is_null() && t.bias_row.is_null() && !t.relu {
+            for i in 0..R {
+                for v in 0..NV {
+                    acc[i][v].store(c_at(i, v));
+                }
+            }
+            return;
+        }
+        let mut sums = [MaybeUninit::<V>::uninit(); 24];
+        const { assert!(R * NV <= 24) };
         for i in 0..R {
             for v in 0..NV {
-                let mut x = acc[i][v];
-                let c = t.c.wrapping_offset(i as isize * t.c_rs).wrapping_add(v * V::LANES);
+                sums[i * NV + v].write(acc[i][v]);
+            }
+        }
+        for i in 0..R {
+            let bias_row =
+                if t.bias_row.is_null() { V::zero() } else { V::splat(*t.bias_row.add(i)) };
+            for v in 0..NV {
+                let mut x = sums[i * NV + v].assume_init();
+                let c = c_at(i, v);
                 let plain = v + 1 < NV || whole;
                 if t.accumulate {
                     x = x.add(if plain { V::load(c) } else { V::load_part(c, mask) });
@@ -139,7 +162,7 @@ unsafe fn tile<V: Vector, const R: usize, const NV: usize, const TABLE: bool, co
                     x = x.add(if plain { V::load(bias) } else { V::load_part(bias, mask) });
                 }
                 if !t.bias_row.is_null() {
-                    x = x.add(V::splat(*t.bias_row.add(i)));
+                    x = x.add(bias_row);
                 }
                 if t.relu {
                     x = x.relu();
