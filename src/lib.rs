@@ -21,6 +21,7 @@ pub use float::Float;
 pub use gradus_derive::Module;
 pub use kernel::par::{num_threads, set_num_threads};
 pub use nn::{Buffer, Layer, Mode, Module, Param};
+pub use ops::{Index, IntoIndices, Slice};
 pub use tensor::{Dims, IntoAxes, IntoReshape, IntoShape, Tensor};
 
 /// The memory of tensors: how much there is, and giving it back.

@@ -5,6 +5,7 @@ pub mod bench_api;
 pub(crate) mod copy;
 pub(crate) mod gemm;
 pub mod par;
+pub(crate) mod place;
 pub(crate) mod simd;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.

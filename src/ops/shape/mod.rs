@@ -1,0 +1,47 @@
+//! Shape: views, slices, joining and splitting.
+
+mod join;
+mod slice;
+mod slice_grad;
+mod view;
+
+pub use slice::{Index, IntoIndices, Slice};
+
+use crate::autograd::Op;
+use crate::element::Element;
+use crate::error::Result;
+use crate::float::Float;
+use crate::ops::float_only::record_if_float;
+use crate::tensor::{Dims, Tensor};
+use view::View;
+
+/// A view as an operation on the tape.
+struct ViewOp {
+    view: View,
+    from: Dims,
+}
+
+impl<T: Float> Op<T, 1> for ViewOp {
+    type Saved = ();
+    fn name(&self) -> &'static str {
+        self.view.name()
+    }
+    fn forward(&self, [x]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, ())> {
+        Ok((self.view.forward(x), ()))
+    }
+    fn vjp(&self, (): (), g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
+        Ok([Some(self.view.vjp(&self.from, &g)?)])
+    }
+}
+
+/// Views a tensor of any element type, recorded if the tensor is.
+fn apply_view<T: Element>(view: View, x: &Tensor<T>) -> Tensor<T> {
+    if !x.is_recorded() {
+        return view.forward(x);
+    }
+    let op = ViewOp { from: x.shape().into(), view: view.clone() };
+    match record_if_float(op, [x], |[x]| Ok(view.forward(x))) {
+        Ok(y) => y,
+        Err(e) => unreachable!("a view of one tensor cannot fail, but said: {e}"),
+    }
+}
