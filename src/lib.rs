@@ -42,7 +42,7 @@ pub mod prelude {
     pub use crate::element::{DType, Element, Num};
     pub use crate::error::{Error, Result};
     pub use crate::float::Float;
-    pub use crate::nn::{Buffer, Layer, Mode, Module, Param};
+    pub use crate::nn::{Buffer, Dense, Layer, Mode, Module, Param};
     pub use crate::tensor::Tensor;
     pub use gradus_derive::Module;
     pub use rand::Rng;

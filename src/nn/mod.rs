@@ -1,9 +1,13 @@
 //! Layers: plain structs of parameters, walked by one visitor.
 
+mod dense;
+mod init;
 mod module;
 mod param;
 mod watch;
 
+pub use dense::{Dense, DenseBuilder};
+pub use init::{Fan, Fans, Init, Nonlinearity};
 pub use module::{AnyBuffer, Item, ItemMut, Layer, Module, Visitor, VisitorMut};
 pub(crate) use param::with_param;
 pub use param::{Buffer, Mode, Param, ParamMut, ParamRef};

@@ -8,3 +8,4 @@ mod matmul;
 mod shape;
 
 pub use shape::{Index, IntoIndices, Slice};
+pub(crate) mod linear;

@@ -1,0 +1,309 @@
+//! The affine map: y = x·Wᵀ + b, for x \[.., k\], W \[n, k\], b \[n\], y \[.., n\].
+//!
+//! Backward, with all leading axes taken as one of size m: dx = g·W, dW = gᵀ·x, db = the column sums of g.
+//! Each is one matrix product that takes its operands at their strides; the bias is added where the product is written.
+
+use smallvec::SmallVec;
+
+use crate::autograd::{OpMany, apply_many};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::kernel::gemm::{Bias, Epilogue, MatRef, gemm};
+use crate::tensor::{Dims, Tensor};
+
+struct Linear {
+    /// Who is asking, for the errors: "linear" or a layer.
+    name: &'static str,
+}
+
+/// Sizes of the product.
+struct Sizes {
+    m: usize,
+    k: usize,
+    n: usize,
+}
+
+impl Linear {
+    fn check<T: Float>(&self, x: &[&Tensor<T>]) -> Result<Sizes> {
+        let (shape, weight) = (x[0].shape(), x[1].shape());
+        let &[n, k] = weight else {
+            let message = format!("the weight has shape {weight:?}; it must be [outputs, inputs]");
+            return Err(Error::shape(self.name, message));
+        };
+        if shape.last() != Some(&k) {
+            let message = format!(
+                "input {} does not fit: expected a last axis of {k} (weight {weight:?})",
+                last_axis(shape)
+            );
+            return Err(Error::shape(self.name, message));
+        }
+        if let Some(b) = x.get(2)
+            && b.shape() != [n]
+        {
+            let message =
+                format!("the bias has shape {:?}; expected [{n}] (weight {weight:?})", b.shape());
+            return Err(Error::shape(self.name, message));
+        }
+        Ok(Sizes { m: shape[..shape.len() - 1].iter().product(), k, n })
+    }
+}
+
+/// A shape of which only the last axis matters.
+fn last_axis(shape: &[usize]) -> String {
+    match shape {
+        [] => "[] (a single number)".into(),
+        [one] => format!("[{one}]"),
+        [.., last] => format!("[.., {last}]"),
+    }
+}
+
+impl<T: Float> OpMany<T> for Linear {
+    type Saved = (Tensor<T>, Tensor<T>);
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, Self::Saved)> {
+        let Sizes { m, k, n } = self.check(x)?;
+        let rows = flat(x[0], m, k);
+        let bias = x.get(2).map(|b| b.dense());
+        let bias = bias.as_ref().and_then(Tensor::as_slice).map_or(Bias::None, Bias::Col);
+        let mut shape: Dims = x[0].shape().into();
+        if let Some(last) = shape.last_mut() {
+            *last = n;
+        }
+        let y = Tensor::try_build(self.name, &shape, |out| {
+            gemm(
+                m,
+                k,
+                n,
+                matrix(&rows),
+                matrix(x[1]).t(),
+                out,
+                n,
+                false,
+                Epilogue { bias, relu: false },
+            );
+        })?;
+        Ok((y, (x[0].clone(), x[1].clone())))
+    }
+
+    fn vjp(
+        &self,
+        (x, weight): Self::Saved,
+        g: Tensor<T>,
+        needs: &[bool],
+    ) -> Result<Vec<Option<Tensor<T>>>> {
+        let (n, k) = (weight.shape()[0], weight.shape()[1]);
+        let m = x.shape()[..x.rank() - 1].iter().product();
+        let g = flat(&g, m, n);
+        let dx = needs[0].then(|| product(matrix(&g), matrix(&weight), [m, n, k], x.shape()));
+        let dw = needs[1]
+            .then(|| product(matrix(&g).t(), matrix(&flat(&x, m, k)), [n, m, k], weight.shape()));
+        let db = needs.get(2).map(|&needed| needed.then(|| column_sums(&g)));
+        Ok([dx, dw].into_iter().chain(db).collect())
+    }
+}
+
+/// A·B, of sizes \[m, k\] and \[k, n\], in a tensor of the given shape.
+fn product<T: Float>(
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    [m, k, n]: [usize; 3],
+    shape: &[usize],
+) -> Tensor<T> {
+    Tensor::build(shape, |out| gemm(m, k, n, a, b, out, n, false, Epilogue::NONE))
+}
+
+/// All axes but the last as one, without a copy where the layout allows.
+fn flat<T: Float>(x: &Tensor<T>, rows: usize, cols: usize) -> Tensor<T> {
+    match x.layout().reshape(&[rows, cols]) {
+        Some(layout) => x.with_layout(layout),
+        None => {
+            let dense = x.dense();
+            let layout = crate::tensor::Layout::dense(&[rows, cols]);
+            dense.with_layout(layout)
+        }
+    }
+}
+
+/// A tensor of rank 2 as the matrix product reads it.
+fn matrix<T: Float>(x: &Tensor<T>) -> MatRef<'_, T> {
+    MatRef::new(x.buffer(), x.layout().offset, x.strides()[0], x.strides()[1])
+}
+
+/// The sum of the rows, in blocks, so that the rounding error of a long batch grows with the number of blocks and the size of one
+/// rather than with the number of rows.
+fn column_sums<T: Float>(g: &Tensor<T>) -> Tensor<T> {
+    const BLOCK: usize = 128;
+    let n = g.shape()[1];
+    let g = g.dense();
+    let rows = g.as_slice().unwrap_or(&[]);
+    Tensor::build(&[n], |total| {
+        total.fill(T::ZERO);
+        if n == 0 {
+            return;
+        }
+        let mut block: SmallVec<[T; 64]> = SmallVec::from_elem(T::ZERO, n);
+        for rows in rows.chunks(BLOCK * n) {
+            block.fill(T::ZERO);
+            for row in rows.chunks_exact(n) {
+                block.iter_mut().zip(row).for_each(|(b, &v)| *b += v);
+            }
+            total.iter_mut().zip(&block).for_each(|(t, &b)| *t += b);
+        }
+    })
+}
+
+/// The affine map on behalf of a layer, whose name stands in the errors.
+pub(crate) fn linear<T: Float>(
+    name: &'static str,
+    x: &Tensor<T>,
+    weight: &Tensor<T>,
+    bias: Option<&Tensor<T>>,
+) -> Result<Tensor<T>> {
+    match bias {
+        Some(bias) => apply_many(Linear { name }, &[x, weight, bias]),
+        None => apply_many(Linear { name }, &[x, weight]),
+    }
+}
+
+impl<T: Float> Tensor<T> {
+    /// The affine map y = x·Wᵀ + b over the last axis: for x \[.., k\], W \[n, k\] and b \[n\] the result is \[.., n\].
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::from([[1.0, 2.0]]);
+    /// let w = Tensor::from([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]);
+    /// let b = Tensor::from([0.0, 0.0, 10.0]);
+    /// assert_eq!(x.linear(&w, Some(&b))?.to_vec(), [1.0, 2.0, 13.0]);
+    /// assert_eq!(x.linear(&w, None)?.shape(), [1, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the last axis of x is not k or the bias is not \[n\].
+    pub fn linear(&self, weight: &Self, bias: Option<&Self>) -> Result<Self> {
+        linear("linear", self, weight, bias)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tape;
+    use crate::autograd::gradcheck;
+
+    fn random(shape: &[usize], seed: u64) -> Tensor<f64> {
+        Tensor::randn(shape, &mut crate::rng(seed)).unwrap()
+    }
+
+    /// The matrix whose memory holds its transpose.
+    fn transposed(x: &Tensor<f64>) -> Tensor<f64> {
+        let (rows, cols) = (x.shape()[0], x.shape()[1]);
+        let t = Tensor::from_fn([cols, rows], |i| {
+            x.get([(i % rows) as isize, (i / rows) as isize]).unwrap()
+        })
+        .unwrap();
+        t.with_layout(t.layout().permute(&[1, 0]))
+    }
+
+    #[test]
+    fn empty_and_single() {
+        let (w, b) = (random(&[3, 2], 1), Tensor::from([1.0, 2.0, 3.0]));
+        for lead in [&[0usize][..], &[2, 0]] {
+            let shape: Vec<usize> = lead.iter().copied().chain([2]).collect();
+            let y = Tensor::zeros(shape).unwrap().linear(&w, Some(&b)).unwrap();
+            assert_eq!(&y.shape()[..lead.len()], lead);
+            assert_eq!(y.shape()[lead.len()], 3);
+        }
+        // No inputs: the bias alone. No outputs: nothing.
+        let x = Tensor::zeros([2, 0]).unwrap();
+        let y = x.linear(&Tensor::zeros([3, 0]).unwrap(), Some(&b)).unwrap();
+        assert_eq!(y.to_vec(), [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
+        let none =
+            Tensor::<f64>::zeros([4, 2]).unwrap().linear(&Tensor::zeros([0, 2]).unwrap(), None);
+        assert_eq!(none.unwrap().shape(), [4, 0]);
+        let one = Tensor::from([2.0f64]).linear(&Tensor::from([[3.0]]), Some(&Tensor::from([4.0])));
+        assert_eq!(one.unwrap().to_vec(), [10.0]);
+    }
+
+    #[test]
+    fn gradients_of_empty_inputs_are_zeros() {
+        let tape = Tape::new(0);
+        let x = tape.leaf(&Tensor::<f64>::zeros([0, 2]).unwrap());
+        let w = tape.leaf(&random(&[3, 2], 1));
+        let b = tape.leaf(&random(&[3], 2));
+        let y = x.linear(&w, Some(&b)).unwrap();
+        let g = y.backward_with(&y.zeros_like()).unwrap();
+        assert_eq!(g.wrt(&x).unwrap().shape(), [0, 2]);
+        assert_eq!(g.wrt(&w).unwrap().to_vec(), [0.0; 6]);
+        assert_eq!(g.wrt(&b).unwrap().to_vec(), [0.0; 3]);
+    }
+
+    #[test]
+    fn gradients_of_every_rank() {
+        let (w, b) = (random(&[4, 3], 1), random(&[4], 2));
+        for shape in [&[3usize][..], &[1, 3], &[5, 3], &[2, 5, 3], &[2, 1, 2, 3]] {
+            let x = random(shape, 3);
+            gradcheck(|[x, w, b]| x.linear(w, Some(b)), [&x, &w, &b]).unwrap();
+            gradcheck(|[x, w]| x.linear(w, None), [&x, &w]).unwrap();
+        }
+    }
+
+    #[test]
+    fn strided_operands() {
+        let (x, w, b) = (random(&[5, 3], 1), random(&[4, 3], 2), random(&[4], 3));
+        let want = x.linear(&w, Some(&b)).unwrap().to_vec();
+        let (xt, wt) = (transposed(&x), transposed(&w));
+        assert_eq!(xt.linear(&wt, Some(&b)).unwrap().to_vec(), want);
+        gradcheck(|[x, w, b]| x.linear(w, Some(b)), [&xt, &wt, &b]).unwrap();
+        // One row shown five times, through the gradient as well.
+        let row = random(&[1, 3], 4);
+        let same = row.with_layout(row.layout().expand(&[5, 3]));
+        let y = same.linear(&w, None).unwrap();
+        assert_eq!(y.to_vec()[..4], y.to_vec()[16..]);
+        let g = Tensor::scalar(1.0f64);
+        let g = g.with_layout(g.layout().expand(&[5, 4]));
+        let tape = Tape::new(0);
+        let (wl, bl) = (tape.leaf(&w), tape.leaf(&b));
+        let grads = x.linear(&wl, Some(&bl)).unwrap().backward_with(&g).unwrap();
+        assert_eq!(grads.wrt(&bl).unwrap().to_vec(), [5.0; 4]);
+    }
+
+    #[test]
+    fn a_long_batch_sums_without_much_error() {
+        let tape = Tape::new(0);
+        let x = Tensor::<f32>::zeros([100_000, 1]).unwrap();
+        let w = Tensor::zeros([1, 1]).unwrap();
+        let b = tape.leaf(&Tensor::zeros([1]).unwrap());
+        let y = x.linear(&w, Some(&b)).unwrap();
+        let grads = y.backward_with(&Tensor::full([100_000, 1], 0.1).unwrap()).unwrap();
+        let sum = grads.wrt(&b).unwrap().to_vec()[0];
+        // Added one by one the sum is 9998.6.
+        assert!((sum - 10_000.0).abs() < 0.2, "{sum}");
+    }
+
+    #[test]
+    fn what_does_not_fit() {
+        let (x, w) = (random(&[2, 7], 1), random(&[4, 3], 2));
+        let said = |r: Result<Tensor<f64>>| r.unwrap_err().to_string();
+        assert_eq!(
+            said(x.linear(&w, None)),
+            "linear: input [.., 7] does not fit: expected a last axis of 3 (weight [4, 3])"
+        );
+        assert_eq!(
+            said(random(&[2, 3], 1).linear(&w, Some(&random(&[3], 1)))),
+            "linear: the bias has shape [3]; expected [4] (weight [4, 3])"
+        );
+        assert_eq!(
+            said(Tensor::scalar(1.0).linear(&w, None)),
+            "linear: input [] (a single number) does not fit: expected a last axis of 3 (weight [4, 3])"
+        );
+        assert_eq!(
+            said(x.linear(&random(&[7], 1), None)),
+            "linear: the weight has shape [7]; it must be [outputs, inputs]"
+        );
+    }
+}
