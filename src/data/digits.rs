@@ -41,7 +41,7 @@ pub struct Digits {
 /// ```
 pub fn generate(n: usize, seed: u64) -> Digits {
     /// What one image takes, measured; it only decides whether threads are worth their cost.
-    const NS_PER_PIXEL: f64 = 40.0;
+    const NS_PER_PIXEL: f64 = 20.0;
     let labels = (0..n).map(|i| rng_of(seed, i).random_range(0..10)).collect();
     let mut images = vec![0; n * SIDE * SIDE];
     par::for_each_chunk_mut(&mut images, SIDE * SIDE, NS_PER_PIXEL, |i, pixels| {

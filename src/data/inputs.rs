@@ -14,15 +14,20 @@ pub(super) struct Inputs {
     values: Values,
     len: usize,
     example_shape: Vec<usize>,
-    /// What is subtracted and then divided by, per channel; empty stands for 0 and 1.
-    mean: Vec<f32>,
-    std: Vec<f32>,
+    /// What normalises a batch: nothing, or one for all channels, or one for each.
+    normals: Vec<Normal>,
 }
 
 #[derive(Clone, Debug)]
 enum Values {
     Bytes(Arc<Vec<u8>>),
     Floats(Arc<Vec<f32>>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Normal {
+    mean: f32,
+    std: f32,
 }
 
 impl Inputs {
@@ -46,7 +51,7 @@ impl Inputs {
             [] => (1, vec![]),
             [n, rest @ ..] => (*n, rest.to_vec()),
         };
-        Inputs { values, len, example_shape, mean: vec![], std: vec![] }
+        Inputs { values, len, example_shape, normals: vec![] }
     }
 
     /// The number of examples.
@@ -62,12 +67,6 @@ impl Inputs {
     /// The number of channels of an example: its first dimension, or 1.
     fn channels(&self) -> usize {
         self.example_shape.first().copied().unwrap_or(1)
-    }
-
-    /// Elements of an example, and of one of its channels.
-    fn sizes(&self) -> (usize, usize) {
-        let example = self.example_shape.iter().product();
-        (example, self.example_shape.iter().skip(1).product())
     }
 
     /// The same inputs, from which every batch then has (x − mean) / std.
@@ -95,14 +94,16 @@ impl Inputs {
                 format!("standard deviation {s}: expected a finite number above 0"),
             ));
         }
-        let spread =
-            |given: &[f32]| -> Vec<f32> { given.iter().copied().cycle().take(channels).collect() };
-        Ok(Inputs { mean: spread(mean), std: spread(std), ..self.clone() })
+        let count = mean.len().max(std.len());
+        let pairs = mean.iter().cycle().zip(std.iter().cycle()).take(count);
+        let normals = pairs.map(|(&mean, &std)| Normal { mean, std }).collect();
+        Ok(Inputs { normals, ..self.clone() })
     }
 
     /// Mean and standard deviation of each channel over the given rows, of the values before any normalisation.
     pub fn mean_std(&self, rows: impl Iterator<Item = usize> + Clone) -> (Vec<f32>, Vec<f32>) {
-        let (example, channel) = self.sizes();
+        let example: usize = self.example_shape.iter().product();
+        let channel: usize = self.example_shape.iter().skip(1).product();
         let channels = self.channels();
         let count = (rows.clone().count() * channel).max(1) as f64;
         // The sum of f(c, x) over the elements x of channel c. Two passes, so that nothing cancels.
@@ -134,42 +135,30 @@ impl Inputs {
 
     /// The rows that `row(0)`, `row(1)`, … `row(n - 1)` name, as a tensor `[n, example…]`.
     pub fn gather(&self, n: usize, row: impl Fn(usize) -> usize + Sync) -> Tensor {
-        /// Converting one element, roughly; copying takes less.
-        const NS_PER_ELEMENT: f64 = 0.3;
-        let (example, channel) = self.sizes();
+        /// Measured on one thread, mostly waiting for examples that lie far apart.
+        const NS_PER_ELEMENT: f64 = 0.9;
+        let example: usize = self.example_shape.iter().product();
         let shape: Vec<usize> = [&[n], &self.example_shape[..]].concat();
         Tensor::build(&shape, |out| {
-            if example == 0 {
-                return;
-            }
             par::for_each_chunk_mut(out, example, NS_PER_ELEMENT, |i, out| {
                 let from = row(i) * example..(row(i) + 1) * example;
                 match &self.values {
-                    Values::Bytes(v) => {
-                        self.convert(&v[from], out, channel, |b| f32::from(b) / 255.0)
-                    }
-                    Values::Floats(v) if self.mean.is_empty() => out.copy_from_slice(&v[from]),
-                    Values::Floats(v) => self.convert(&v[from], out, channel, |x| x),
+                    Values::Bytes(v) => self.convert(&v[from], out, |b| f32::from(b) / 255.0),
+                    Values::Floats(v) => self.convert(&v[from], out, |x| x),
                 }
             });
         })
     }
 
-    /// One example, element by element.
-    fn convert<T: Copy>(
-        &self,
-        from: &[T],
-        out: &mut [f32],
-        channel: usize,
-        f: impl Fn(T) -> f32 + Copy,
-    ) {
-        if self.mean.is_empty() {
+    /// One example: `f`, then each channel's normalisation.
+    fn convert<T: Copy>(&self, from: &[T], out: &mut [f32], f: impl Fn(T) -> f32) {
+        if self.normals.is_empty() {
             out.iter_mut().zip(from).for_each(|(o, &x)| *o = f(x));
             return;
         }
-        let channels = out.chunks_mut(channel).zip(from.chunks(channel));
-        for ((out, from), (mean, std)) in channels.zip(self.mean.iter().zip(&self.std)) {
-            out.iter_mut().zip(from).for_each(|(o, &x)| *o = (f(x) - mean) / std);
+        let size = (out.len() / self.normals.len()).max(1);
+        for ((out, from), n) in out.chunks_mut(size).zip(from.chunks(size)).zip(&self.normals) {
+            out.iter_mut().zip(from).for_each(|(o, &x)| *o = (f(x) - n.mean) / n.std);
         }
     }
 }
