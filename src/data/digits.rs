@@ -1,7 +1,7 @@
 //! Handwritten digits that the program draws itself: a data set that is always there.
 //!
-//! Each image is written afresh: one of several hands of its digit ([`strokes`]), every point of it moved a little, turned,
-//! slanted, stretched, distorted elastically and placed ([`warp`]), and drawn with a random pen under noise ([`ink`]). The images have
+//! Each image is written afresh: one of several hands of its digit (`strokes`), every point of it moved a little, turned,
+//! slanted, stretched, distorted elastically and placed (`warp`), and drawn with a random pen under noise (`ink`). The images have
 //! MNIST's form: 28 × 28 bytes, light ink on dark paper.
 //!
 //! How hard they are: a linear classifier trained on 50,000 of them names 86 % of 5,000 others (MNIST: 94 %), a small

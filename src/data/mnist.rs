@@ -3,14 +3,14 @@
 //! MNIST: Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits". Fashion-MNIST: H. Xiao, K. Rasul,
 //! R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms", 2017.
 //!
-//! [`load`] reads a folder, [`digits`] draws a set that needs no files, [`find`] takes what there is. With the feature
+//! [`load`] reads a folder, [`digits()`] draws a set that needs no files, [`find`] takes what there is. With the feature
 //! `download`, `download` fetches the files.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::digits::{self, SIDE};
+use super::digits::{SIDE, generate};
 use super::{Dataset, idx};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -160,7 +160,7 @@ fn dataset(pixels: Vec<u8>, labels: &[u8]) -> Result<Dataset> {
     Dataset::images(pixels, [n, 1, SIDE, SIDE], &labels, CLASSES)
 }
 
-/// The same form without any files: digits drawn by [`digits::generate`], training and test set from different streams of the seed.
+/// The same form without any files: digits drawn by [`generate`], training and test set from different streams of the seed.
 ///
 /// ```
 /// use gradus::data::mnist;
@@ -174,7 +174,7 @@ fn dataset(pixels: Vec<u8>, labels: &[u8]) -> Result<Dataset> {
 /// [`Error::Argument`] if either number is 0.
 pub fn digits(train: usize, test: usize, seed: u64) -> Result<Mnist> {
     let draw = |n, seed| {
-        let drawn = digits::generate(n, seed);
+        let drawn = generate(n, seed);
         dataset(drawn.images, &drawn.labels)
     };
     // Any seed far away in the scrambled order will do for the test set.
