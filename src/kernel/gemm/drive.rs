@@ -15,7 +15,7 @@
 
 use super::pack::{SLACK, pack, with_scratch_a, with_scratch_b};
 use super::tile::{BRows, Family, Tile};
-use super::{Batch, GemmElement, KC};
+use super::{Batch, GemmElement, KC, dot};
 use crate::kernel::par::{self, SyncPtr};
 use crate::kernel::simd::Isa;
 use std::ops::Range;
@@ -51,8 +51,6 @@ const SHARED: usize = 1 << 20;
 const KS: usize = 16 * KC;
 /// A part of a region should take about this long, in nanoseconds.
 const PART_NS: f64 = 8_000.0;
-/// No more parts than this: enough to balance any small number of threads.
-const MAX_PARTS: usize = 64;
 
 /// Runs a stack of products.
 ///
@@ -84,22 +82,50 @@ pub(super) unsafe fn batched<T: GemmElement>(isa: Isa, batch: Batch, p: &Problem
     }
 }
 
+impl<T: GemmElement> Problem<T> {
+    /// Writes one finished sum to C, through the epilogue.
+    ///
+    /// # Safety
+    /// The element exists, and nobody else touches it.
+    #[inline(always)]
+    pub(super) unsafe fn finish(&self, i: usize, j: usize, sum: T) {
+        // SAFETY: the caller's promise; a bias that is not null has an element for each column, or row.
+        unsafe {
+            let c = self.c.add(i * self.c_rs + j);
+            let mut x = sum;
+            if self.accumulate {
+                x = x.plus(*c);
+            }
+            if !self.bias_col.is_null() {
+                x = x.plus(*self.bias_col.add(j));
+            }
+            if !self.bias_row.is_null() {
+                x = x.plus(*self.bias_row.add(i));
+            }
+            *c = if self.relu && x < T::ZERO { T::ZERO } else { x };
+        }
+    }
+}
+
 /// C's columns or rows cut into tiles of nearly equal size, in units of whole registers (or single rows).
 #[derive(Clone, Copy)]
 struct Cuts {
-    units: usize,
     tiles: usize,
+    /// Units of each tile; the first `longer` ones have one more.
+    size: usize,
+    longer: usize,
 }
 
 impl Cuts {
     fn new(units: usize, most: usize) -> Self {
-        Self { units, tiles: units.div_ceil(most) }
+        let tiles = units.div_ceil(most);
+        Self { tiles, size: units / tiles, longer: units % tiles }
     }
 
     /// Where tile `i` starts, in units; `i == tiles` is the end.
     #[inline(always)]
     fn start(&self, i: usize) -> usize {
-        self.units * i / self.tiles
+        self.size * i + self.longer.min(i)
     }
 }
 
@@ -130,7 +156,11 @@ unsafe fn product<T: GemmElement>(isa: Isa, family: &'static Family<T>, p: &Prob
             ..*p
         };
         // SAFETY: the same operands, read as their transposes.
-        return unsafe { Plan::new(isa, family, &swapped).run() };
+        return unsafe { product(isa, family, &swapped) };
+    }
+    if dot::suits(p, family.lanes) {
+        // SAFETY: the caller's promise, and what `suits` found.
+        return unsafe { dot::run(p, T::dots(isa), family.rate) };
     }
     // SAFETY: the caller's promise, passed on.
     unsafe { Plan::new(isa, family, p).run() }
@@ -154,7 +184,7 @@ impl<'a, T: GemmElement> Plan<'a, T> {
         let cols = Cuts::new(p.n.div_ceil(family.lanes), family.registers);
         // Rows of B in place are free until they are read many times from far apart.
         let bytes_b = p.k * p.n * size_of::<T>();
-        let pack_b = p.b_cs != 1 || (rows.tiles > 4 && bytes_b > 32 << 10);
+        let pack_b = p.b_cs != 1 || (rows.tiles > 16 && bytes_b > 32 << 10);
         let pack_a = cols.tiles > 2 && rows.tiles > 1;
         Self { p, family, rows, cols, pack_a, pack_b, avx2: isa >= Isa::Avx2 }
     }
@@ -244,12 +274,9 @@ impl<'a, T: GemmElement> Plan<'a, T> {
     unsafe fn compute(&self, kr: &Range<usize>, cols: Range<usize>, packed: Option<*mut T>) {
         let width = self.col(cols.end) - self.col(cols.start);
         let total = self.ns((self.p.m * width) as f64 * kr.len() as f64) + 20.0;
-        let wanted = if total < 2.0 * PART_NS {
-            (total / 4000.0) as usize
-        } else {
-            (total / PART_NS) as usize
-        };
-        let wanted = wanted.clamp(1, MAX_PARTS);
+        let threads = par::num_threads();
+        let wanted =
+            if threads == 1 { 1 } else { ((total / PART_NS) as usize).clamp(1, 4 * threads) };
         // Rows first: each part then packs rows of its own.
         let row_parts = wanted.min(self.rows.tiles.div_ceil(2));
         let col_parts = wanted.div_ceil(row_parts).min(cols.len());
@@ -276,14 +303,14 @@ impl<'a, T: GemmElement> Plan<'a, T> {
         mine: Range<usize>,
     ) {
         let tiles = (MC / self.family.rows).max(1);
-        for i0 in rows.clone().step_by(tiles) {
-            let rows = i0..rows.end.min(i0 + tiles);
-            for k0 in (kr.start..kr.end.max(kr.start + 1)).step_by(KC) {
-                let k = k0..kr.end.min(k0 + KC);
+        for k0 in (kr.start..kr.end.max(kr.start + 1)).step_by(KC) {
+            let k = k0..kr.end.min(k0 + KC);
+            for i0 in rows.clone().step_by(tiles) {
+                let rows = i0..rows.end.min(i0 + tiles);
                 // SAFETY: the caller's promise; the packed rows are this thread's own.
                 unsafe {
                     if !self.pack_a {
-                        self.compute_block(kr, cols, packed, &rows, &mine, k, None);
+                        self.compute_block(kr, cols, packed, &rows, &mine, k.clone(), None);
                         continue;
                     }
                     with_scratch_a(|scratch| {

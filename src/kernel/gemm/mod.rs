@@ -5,13 +5,17 @@
 //! | `mod.rs` | the safe functions, and what they check |
 //! | `drive.rs` | how C is cut into tiles and k into blocks, what is packed, what runs in parallel |
 //! | `pack.rs` | copies in the micro-kernel's order, and the buffers that hold them |
+//! | `dot.rs` | few rows against columns that lie along k |
 //! | `tile.rs` | the micro-kernel, its form for convolutions included |
 //! | `vector.rs` | one register, per instruction set |
 //!
 //! Each element of C is a chain of multiply-adds in ascending k, within blocks of [`KC`]: the result depends neither on the
 //! number of threads nor on the tile's size.
 #![allow(unsafe_code, dead_code)]
+// A product has sizes, strides and pointers; bundling them for the count's sake would hide which is which.
+#![allow(clippy::too_many_arguments)]
 
+mod dot;
 mod drive;
 mod pack;
 pub(crate) mod tile;
@@ -31,6 +35,9 @@ pub(crate) const KC: usize = 256;
 pub trait GemmElement: Num {
     /// The micro-kernels for an instruction set.
     fn family(isa: Isa) -> &'static Family<Self>;
+    /// The dot products for an instruction set.
+    #[allow(private_interfaces)]
+    fn dots(isa: Isa) -> dot::DotFn<Self>;
     /// `self * b + c`, with one rounding if `FUSED`.
     fn mul_add_if<const FUSED: bool>(self, b: Self, c: Self) -> Self;
     /// [`pack::pack`] of columns along k, by AVX2; `false` if there is no such code and nothing was done.
@@ -56,6 +63,17 @@ impl GemmElement for f32 {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &tile::x86::AVX2_F32,
             _ => &tile::PORTABLE_F32,
+        }
+    }
+    #[inline]
+    #[allow(private_interfaces)]
+    fn dots(isa: Isa) -> dot::DotFn<f32> {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => dot::avx512::<std::arch::x86_64::__m512>,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => dot::avx2::<std::arch::x86_64::__m256>,
+            _ => dot::portable::<vector::Lanes<f32, 4>>,
         }
     }
     #[inline(always)]
@@ -90,6 +108,17 @@ impl GemmElement for f64 {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &tile::x86::AVX2_F64,
             _ => &tile::PORTABLE_F64,
+        }
+    }
+    #[inline]
+    #[allow(private_interfaces)]
+    fn dots(isa: Isa) -> dot::DotFn<f64> {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => dot::avx512::<std::arch::x86_64::__m512d>,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => dot::avx2::<std::arch::x86_64::__m256d>,
+            _ => dot::portable::<vector::Lanes<f64, 2>>,
         }
     }
     #[inline(always)]

@@ -155,8 +155,8 @@ pub(crate) unsafe fn transpose_f32(
     // SAFETY: reads are at `j < count`, `p < k` (registers of eight `p` only below `whole`); writes are at most eight elements
     // from `p * width + j` with `j < width`, `p < k`, so within the panel and its slack.
     unsafe {
-        for p in (0..whole).step_by(8) {
-            for j in (0..width).step_by(8) {
+        for j in (0..width).step_by(8) {
+            for p in (0..whole).step_by(8) {
                 let mut r = [_mm256_setzero_ps(); 8];
                 for (i, r) in r.iter_mut().enumerate() {
                     if j + i < count {

@@ -98,6 +98,7 @@ impl<T> Family<T> {
 /// # Safety
 /// As [`TileFn`], for `R` rows and `NV` registers.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // indices of both factors, as in the formula
 unsafe fn tile<V: Vector, const R: usize, const NV: usize, const TABLE: bool, const FULL: bool>(
     t: &Tile<V::Elem>,
 ) {

@@ -32,6 +32,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn add(self, b: Self) -> Self;
     /// `max(self, 0)`, and NaN for NaN.
     unsafe fn relu(self) -> Self;
+    /// The sum of all lanes.
+    unsafe fn sum(self) -> Self::Elem;
 }
 
 /// The portable register: an array that the compiler keeps in whatever the target has.
@@ -95,6 +97,10 @@ impl<T: GemmElement, const N: usize> Vector for Lanes<T, N> {
     unsafe fn relu(self) -> Self {
         Self(self.0.map(|x| if x < T::ZERO { T::ZERO } else { x }))
     }
+    #[inline(always)]
+    unsafe fn sum(self) -> T {
+        self.0.into_iter().fold(T::ZERO, T::plus)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -112,6 +118,7 @@ mod x86 {
             mask: $mask:ty = |$n:ident| $make:expr,
             load_part: |$lp:ident, $lm:ident| $load_part:expr,
             store_part: |$sp:ident, $sm:ident, $sx:ident| $store_part:expr,
+            sum: |$xx:ident| $sum:expr,
         ) => {
             // SAFETY (of each block below): the features and the memory are the caller's to provide, by the trait's contract.
             #[allow(clippy::undocumented_unsafe_blocks, unused_unsafe)]
@@ -162,6 +169,11 @@ mod x86 {
                     // The second operand is the answer where either is NaN.
                     unsafe { $max($zero(), self) }
                 }
+                #[inline(always)]
+                unsafe fn sum(self) -> $elem {
+                    let $xx = self;
+                    unsafe { $sum }
+                }
             }
         };
     }
@@ -171,23 +183,34 @@ mod x86 {
         mask: __mmask16 = |n| ((1u32 << n) - 1) as __mmask16,
         load_part: |p, m| _mm512_maskz_loadu_ps(m, p),
         store_part: |p, m, x| _mm512_mask_storeu_ps(p, m, x),
+        sum: |x| _mm512_reduce_add_ps(x),
     }
     vector! {
         __m512d, f64, 8, _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd, _mm512_add_pd, _mm512_max_pd,
         mask: __mmask8 = |n| ((1u32 << n) - 1) as __mmask8,
         load_part: |p, m| _mm512_maskz_loadu_pd(m, p),
         store_part: |p, m, x| _mm512_mask_storeu_pd(p, m, x),
+        sum: |x| _mm512_reduce_add_pd(x),
     }
     vector! {
         __m256, f32, 8, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_max_ps,
         mask: __m256i = |n| _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast()),
         load_part: |p, m| _mm256_maskload_ps(p, m),
         store_part: |p, m, x| _mm256_maskstore_ps(p, m, x),
+        sum: |x| {
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
+        },
     }
     vector! {
         __m256d, f64, 4, _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd, _mm256_add_pd, _mm256_max_pd,
         mask: __m256i = |n| _mm256_loadu_si256(MASK64.as_ptr().add(4 - n).cast()),
         load_part: |p, m| _mm256_maskload_pd(p, m),
         store_part: |p, m, x| _mm256_maskstore_pd(p, m, x),
+        sum: |x| {
+            let x = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd::<1>(x));
+            _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)))
+        },
     }
 }
