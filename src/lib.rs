@@ -12,6 +12,7 @@ mod float;
 mod kernel;
 pub mod nn;
 mod ops;
+pub mod optim;
 mod tensor;
 
 pub use autograd::{Gradients, ParamId, Tape};
@@ -43,6 +44,7 @@ pub mod prelude {
     pub use crate::error::{Error, Result};
     pub use crate::float::Float;
     pub use crate::nn::{Buffer, Dense, Layer, Mode, Module, Param};
+    pub use crate::optim::{Adam, AdamW, Sgd};
     pub use crate::tensor::Tensor;
     pub use gradus_derive::Module;
     pub use rand::Rng;

@@ -30,6 +30,10 @@ impl AnyTensor {
         T::any_ref(self)
     }
 
+    pub(crate) fn get_mut<T: Float>(&mut self) -> Option<&mut Tensor<T>> {
+        T::any_mut(self)
+    }
+
     pub(crate) fn take<T: Float>(self) -> Option<Tensor<T>> {
         T::any_take(self)
     }
@@ -45,6 +49,9 @@ pub trait InAny: crate::element::Element {
     fn any_ref(a: &AnyTensor) -> Option<&Tensor<Self>>;
     #[doc(hidden)]
     #[allow(private_interfaces)]
+    fn any_mut(a: &mut AnyTensor) -> Option<&mut Tensor<Self>>;
+    #[doc(hidden)]
+    #[allow(private_interfaces)]
     fn any_take(a: AnyTensor) -> Option<Tensor<Self>>;
 }
 
@@ -56,6 +63,12 @@ macro_rules! in_any {
                 AnyTensor::$variant(t)
             }
             fn any_ref(a: &AnyTensor) -> Option<&Tensor<Self>> {
+                match a {
+                    AnyTensor::$variant(t) => Some(t),
+                    _ => None,
+                }
+            }
+            fn any_mut(a: &mut AnyTensor) -> Option<&mut Tensor<Self>> {
                 match a {
                     AnyTensor::$variant(t) => Some(t),
                     _ => None,

@@ -10,6 +10,7 @@ mod tape;
 pub(crate) use any::AnyTensor;
 pub use any::InAny;
 pub use check::{GradCheck, gradcheck};
+pub(crate) use gradients::sum_of_squares;
 pub use gradients::{Gradients, ParamId};
 pub use op::{Op, Saved, SavedTensor, apply};
 pub(crate) use op::{OpMany, apply_many, apply_total};

@@ -7,6 +7,7 @@ pub(crate) mod gemm;
 pub mod par;
 pub(crate) mod place;
 pub(crate) mod simd;
+pub(crate) mod update;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
 pub trait FloatKernels: gemm::GemmElement {}

@@ -153,16 +153,23 @@ impl<T: Element> AnyBuffer for Buffer<T> {
 
 /// The path of the place where a walk stands, grown and cut back as it goes down and up.
 #[derive(Default)]
-struct Path(String);
+struct Path {
+    text: String,
+    /// Nobody asks for names: for a model of a few numbers, writing them costs more than its training step.
+    unnamed: bool,
+}
 
 impl Path {
     fn enter(&mut self, name: &dyn std::fmt::Display) -> usize {
         use std::fmt::Write;
-        let before = self.0.len();
-        if before > 0 {
-            self.0.push('.');
+        if self.unnamed {
+            return 0;
         }
-        let _ = write!(self.0, "{name}");
+        let before = self.text.len();
+        if before > 0 {
+            self.text.push('.');
+        }
+        let _ = write!(self.text, "{name}");
         before
     }
 }
@@ -179,15 +186,21 @@ impl<'a> Visitor<'a> {
         m.visit(&mut Visitor { path: Path::default(), f });
     }
 
+    /// Like [`walk`](Self::walk) with every path empty: faster.
+    pub(crate) fn walk_unnamed(m: &(impl Module + ?Sized), f: &'a mut dyn FnMut(&str, Item<'_>)) {
+        let path = Path { unnamed: true, ..Path::default() };
+        m.visit(&mut Visitor { path, f });
+    }
+
     /// A field, by name or by index.
     pub fn field(&mut self, name: impl std::fmt::Display, m: &(impl Module + ?Sized)) {
         let before = self.path.enter(&name);
         m.visit(self);
-        self.path.0.truncate(before);
+        self.path.text.truncate(before);
     }
 
     fn item(&mut self, item: Item<'_>) {
-        (self.f)(&self.path.0, item);
+        (self.f)(&self.path.text, item);
     }
 }
 
@@ -203,15 +216,24 @@ impl<'a> VisitorMut<'a> {
         m.visit_mut(&mut VisitorMut { path: Path::default(), f });
     }
 
+    /// Like [`walk`](Self::walk) with every path empty: faster.
+    pub(crate) fn walk_unnamed(
+        m: &mut (impl Module + ?Sized),
+        f: &'a mut dyn FnMut(&str, ItemMut<'_>),
+    ) {
+        let path = Path { unnamed: true, ..Path::default() };
+        m.visit_mut(&mut VisitorMut { path, f });
+    }
+
     /// A field, by name or by index.
     pub fn field(&mut self, name: impl std::fmt::Display, m: &mut (impl Module + ?Sized)) {
         let before = self.path.enter(&name);
         m.visit_mut(self);
-        self.path.0.truncate(before);
+        self.path.text.truncate(before);
     }
 
     fn item(&mut self, item: ItemMut<'_>) {
-        (self.f)(&self.path.0, item);
+        (self.f)(&self.path.text, item);
     }
 }
 

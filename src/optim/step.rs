@@ -1,0 +1,328 @@
+//! The walk of an optimizer over a model: gradients found and missing, frozen and tied parameters.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use super::rule::{Rule, Update};
+use crate::autograd::{AnyTensor, Gradients, ParamId};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::nn::{Item, ItemMut, Module, Param, ParamRef, Visitor, VisitorMut, with_param};
+use crate::tensor::Tensor;
+
+/// A [`Rule`] at work: its state for every parameter, and the walk over the model.
+///
+/// The usual rules have names of their own: [`Sgd`](super::Sgd), [`Adam`](super::Adam).
+///
+/// A parameter that was not watched is frozen and stays as it is; one that was watched and got no gradient is an error, since it was
+/// probably forgotten in the forward pass. Tied parameters are updated once. Where the watched copy or anyone else still shares a
+/// parameter's memory, the new values go to another buffer in the same pass; no one sees their tensors change.
+///
+/// Groups of parameters with hyper-parameters of their own are two optimizers:
+///
+/// ```
+/// use gradus::prelude::*;
+/// # let mut model: (Dense, Dense) = { let mut rng = gradus::rng(0); (Dense::new(2, 2).build(&mut rng)?, Dense::new(2, 1).build(&mut rng)?) };
+/// # let tape = Tape::new(0);
+/// # let net = tape.watch(&model);
+/// # let grads = net.1.forward(&net.0.forward(&Tensor::ones([1, 2])?)?)?.sum().backward()?;
+/// let mut decayed = Adam::new(1e-3).weight_decay(1e-2);
+/// let mut plain = Adam::new(1e-3);
+/// decayed.step_where(&mut model, &grads, |path| path.ends_with("weight"))?;
+/// plain.step_where(&mut model, &grads, |path| !path.ends_with("weight"))?;
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Optimizer<R> {
+    pub(crate) rule: R,
+    states: States,
+    steps: u64,
+}
+
+/// The state of every parameter that was ever updated, in the order of the first walk.
+#[derive(Clone, Debug, Default)]
+struct States {
+    list: Vec<State>,
+    place: HashMap<ParamId, usize>,
+    /// Where the next parameter probably stands: walks repeat themselves.
+    next: usize,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    id: ParamId,
+    /// How often the parameter was updated.
+    t: u64,
+    /// The optimizer's step that updated it last: a tied parameter comes again in the same walk.
+    stamp: u64,
+    arrays: SmallVec<[AnyTensor; 3]>,
+}
+
+/// Which parameters a step is about: a test of their paths, if not all.
+type Which<'a> = Option<&'a dyn Fn(&str) -> bool>;
+
+impl<R: Rule> Optimizer<R> {
+    /// An optimizer for a rule of your own.
+    pub fn with(rule: R) -> Self {
+        Optimizer { rule, states: States::default(), steps: 0 }
+    }
+
+    /// The rule and its hyper-parameters.
+    pub fn rule(&self) -> &R {
+        &self.rule
+    }
+
+    /// The learning rate.
+    pub fn lr(&self) -> f64 {
+        self.rule.lr()
+    }
+
+    /// Sets the learning rate, for a schedule. The state stays.
+    pub fn set_lr(&mut self, lr: f64) {
+        self.rule.set_lr(lr);
+    }
+
+    /// How many steps were made.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Updates every watched parameter of the model by its gradient.
+    ///
+    /// # Errors
+    /// Nothing is changed if there is any:
+    /// [`Error::MissingGradient`] with the path of every watched parameter that has no gradient,
+    /// [`Error::ForeignGradients`] if none of the model's parameters was watched on the gradients' tape,
+    /// [`Error::Argument`] if a hyper-parameter is out of its range, or if `model` is the watched copy,
+    /// [`Error::Shape`] if a parameter and its gradient differ in shape.
+    pub fn step(&mut self, model: &mut impl Module, grads: &Gradients) -> Result<()> {
+        self.run("step", model, grads, None, false)
+    }
+
+    /// Like [`step`](Self::step), but watched parameters without a gradient are left alone.
+    ///
+    /// # Errors
+    /// As `step`, but `MissingGradient`.
+    pub fn step_partial(&mut self, model: &mut impl Module, grads: &Gradients) -> Result<()> {
+        self.run("step_partial", model, grads, None, true)
+    }
+
+    /// Like [`step`](Self::step) for the parameters whose path `which` accepts, as if the model had no others.
+    ///
+    /// # Errors
+    /// As `step`.
+    pub fn step_where(
+        &mut self,
+        model: &mut impl Module,
+        grads: &Gradients,
+        which: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        self.run("step_where", model, grads, Some(&which), false)
+    }
+
+    fn run(
+        &mut self,
+        op: &'static str,
+        model: &mut impl Module,
+        grads: &Gradients,
+        which: Which<'_>,
+        partial: bool,
+    ) -> Result<()> {
+        self.rule.check()?;
+        let mut seen = Seen::default();
+        read(model, which, &mut |_, p| seen.look(p, grads));
+        if seen.watched == 0 || seen.broken || (seen.missing && !partial) {
+            return Err(complain(op, model, grads, which, seen));
+        }
+        self.steps += 1;
+        self.states.next = 0;
+        let mut tied = false;
+        let mut change = |path: &str, item: ItemMut<'_>| {
+            if let ItemMut::Param(p) = item
+                && which.is_none_or(|accepts| accepts(path))
+            {
+                tied |= with_param!(ParamMut, p, p => self.update(p, grads));
+            }
+        };
+        match which {
+            None => VisitorMut::walk_unnamed(model, &mut change),
+            Some(_) => VisitorMut::walk(model, &mut change),
+        }
+        // With a filter, the other place of a tied parameter may be one that was not accepted.
+        if tied || which.is_some() {
+            spread(model, which);
+        }
+        Ok(())
+    }
+
+    /// One parameter: finds its gradient, state and output buffer, and applies the rule. Whether it had its update
+    /// already in this step, at another place of the model.
+    fn update<T: Float>(&mut self, p: &mut Param<T>, grads: &Gradients) -> bool {
+        let Some(g) = grads.by_id::<T>(p.id()) else { return false };
+        let state = self.states.get(p.id());
+        if state.stamp == self.steps {
+            return true;
+        }
+        state.stamp = self.steps;
+        state.t += 1;
+        let dense;
+        let grad = match g.as_slice() {
+            Some(s) => s,
+            None => {
+                dense = g.dense();
+                dense.as_slice().unwrap_or(&[])
+            }
+        };
+        state.prepare::<T>(self.rule.arrays(), p.shape());
+        let (t, state, rule) = (state.t, &mut state.arrays[..], &self.rule);
+        let value = p.value_mut();
+        if value.as_slice().is_none() {
+            *value = value.dense();
+        }
+        if value.unique_dense().is_some() {
+            rule.step(Update { t, old: None, new: value.make_mut(), state, grad });
+            return false;
+        }
+        *value = Tensor::build(value.shape(), |new| {
+            rule.step(Update { t, old: value.as_slice(), new, state, grad });
+        });
+        false
+    }
+}
+
+impl States {
+    fn get(&mut self, id: ParamId) -> &mut State {
+        let list = &mut self.list;
+        let i = if list.get(self.next).is_some_and(|s| s.id == id) {
+            self.next
+        } else {
+            *self.place.entry(id).or_insert_with(|| {
+                list.push(State { id, t: 0, stamp: 0, arrays: SmallVec::new() });
+                list.len() - 1
+            })
+        };
+        self.next = i + 1;
+        &mut self.list[i]
+    }
+}
+
+impl State {
+    /// Sees to it that there are `n` arrays: zeros where there were none, or where the parameter was given another shape.
+    fn prepare<T: Float>(&mut self, n: usize, shape: &[usize]) {
+        let fits = |a: &AnyTensor| a.get::<T>().is_some_and(|a| a.shape() == shape);
+        if self.arrays.len() != n || !self.arrays.iter().all(fits) {
+            let zeros = || AnyTensor::new(Tensor::<T>::build(shape, |s| s.fill(T::ZERO)));
+            self.arrays = (0..n).map(|_| zeros()).collect();
+            self.t = 1;
+        }
+    }
+}
+
+/// What a first walk finds, before anything is changed.
+#[derive(Default)]
+struct Seen {
+    parameters: usize,
+    watched: usize,
+    missing: bool,
+    /// Some parameter is a leaf of a tape, or has another shape than its gradient.
+    broken: bool,
+}
+
+impl Seen {
+    fn look(&mut self, p: ParamRef<'_>, grads: &Gradients) {
+        self.parameters += 1;
+        if grads.watched(p.id()) {
+            self.watched += 1;
+            match with_param!(ParamRef, p, p => fits(p, grads)) {
+                None => self.missing = true,
+                Some(fits) => self.broken |= !fits,
+            }
+        }
+        self.broken |= with_param!(ParamRef, p, p => p.is_recorded());
+    }
+}
+
+/// Whether a parameter and its gradient have one shape; `None` without a gradient.
+fn fits<T: Float>(p: &Param<T>, grads: &Gradients) -> Option<bool> {
+    grads.by_id::<T>(p.id()).map(|g| g.shape() == p.shape())
+}
+
+/// Shows the parameters that a step is about, with their paths only if those were asked for.
+fn read(model: &impl Module, which: Which<'_>, f: &mut dyn FnMut(&str, ParamRef<'_>)) {
+    let mut look = |path: &str, item: Item<'_>| {
+        if let Item::Param(p) = item
+            && which.is_none_or(|accepts| accepts(path))
+        {
+            f(path, p);
+        }
+    };
+    match which {
+        None => Visitor::walk_unnamed(model, &mut look),
+        Some(_) => Visitor::walk(model, &mut look),
+    }
+}
+
+/// Gives every place of a tied parameter the value of the place that was updated, the first one.
+fn spread(model: &mut impl Module, which: Which<'_>) {
+    let mut fresh: HashMap<ParamId, AnyTensor> = HashMap::new();
+    read(model, which, &mut |_, p| {
+        let value = || with_param!(ParamRef, p, p => AnyTensor::new(p.tensor().clone()));
+        fresh.entry(p.id()).or_insert_with(value);
+    });
+    VisitorMut::walk_unnamed(model, &mut |_, item| {
+        if let ItemMut::Param(p) = item {
+            with_param!(ParamMut, p, p => {
+                if let Some(value) = fresh.get(&p.id()).and_then(AnyTensor::get) {
+                    p.set(value.clone());
+                }
+            });
+        }
+    });
+}
+
+/// The error for what the first walk found, with paths.
+#[cold]
+fn complain(
+    op: &'static str,
+    model: &impl Module,
+    grads: &Gradients,
+    which: Which<'_>,
+    seen: Seen,
+) -> Error {
+    let (mut missing, mut different, mut recorded) = (Vec::new(), Vec::new(), false);
+    read(model, Some(which.unwrap_or(&|_| true)), &mut |path, p| {
+        recorded |= with_param!(ParamRef, p, p => p.is_recorded());
+        if !grads.watched(p.id()) {
+            return;
+        }
+        match with_param!(ParamRef, p, p => grads.by_id(p.id()).map(|g| g_shape(p, g))) {
+            None => missing.push(path.to_string()),
+            Some(g) if g != p.shape() => {
+                different.push(format!("{path}: parameter {:?}, gradient {g:?}", p.shape()));
+            }
+            Some(_) => {}
+        }
+    });
+    if recorded {
+        let message = "this model is the copy that tape.watch returned; update the model itself, which the copy was made from";
+        return Error::argument(op, message);
+    }
+    if !different.is_empty() {
+        return Error::shape(op, format!("shapes differ: {}", different.join("; ")));
+    }
+    if seen.watched == 0 {
+        return match which {
+            Some(_) if seen.parameters == 0 => {
+                Error::argument(op, "the path of no parameter of this model is accepted")
+            }
+            _ => Error::ForeignGradients { op, parameters: seen.parameters },
+        };
+    }
+    Error::MissingGradient { op, paths: missing }
+}
+
+/// The shape of a gradient, of the float type of its parameter.
+fn g_shape<T: Float>(_: &Param<T>, g: &Tensor<T>) -> Vec<usize> {
+    g.shape().to_vec()
+}
