@@ -1,13 +1,18 @@
 //! Layers: plain structs of parameters, walked by one visitor.
 
 mod dense;
+mod flatten;
 mod init;
 mod module;
 mod param;
+mod sequential;
+mod summary;
 mod watch;
 
 pub use dense::{Dense, DenseBuilder};
+pub use flatten::Flatten;
 pub use init::{Fan, Fans, Init, Nonlinearity};
 pub use module::{AnyBuffer, Item, ItemMut, Layer, Module, Visitor, VisitorMut};
 pub(crate) use param::with_param;
 pub use param::{Buffer, Mode, Param, ParamMut, ParamRef};
+pub use sequential::{BoxedLayer, Sequential};

@@ -86,6 +86,30 @@ pub trait Module {
         });
         n
     }
+
+    /// A table of the parameters: path, shape and how many numbers, and their sum. A tied parameter stands at each of its places
+    /// and counts at the first.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let mut rng = gradus::rng(0);
+    /// let model: (Dense, Dense) = (Dense::new(784, 128).build(&mut rng)?, Dense::new(128, 10).build(&mut rng)?);
+    /// assert_eq!(model.summary(), "\
+    /// parameter  shape       numbers
+    /// 0.weight   [128, 784]  100,352
+    /// 0.bias     [128]           128
+    /// 1.weight   [10, 128]     1,280
+    /// 1.bias     [10]             10
+    /// total                  101,770
+    /// ");
+    /// # Ok::<(), Error>(())
+    /// ```
+    fn summary(&self) -> String
+    where
+        Self: Sized,
+    {
+        super::summary::table(self)
+    }
 }
 
 /// What has one input and one output.
