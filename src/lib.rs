@@ -44,7 +44,6 @@ pub mod prelude {
     pub use crate::error::{Error, Result};
     pub use crate::float::Float;
     pub use crate::nn::{Buffer, Dense, Flatten, Layer, Mode, Module, Param, Sequential};
-    pub use crate::nn::{Buffer, Dense, Layer, Mode, Module, Param};
     pub use crate::optim::{Adam, AdamW, Sgd};
     pub use crate::tensor::Tensor;
     pub use gradus_derive::Module;
