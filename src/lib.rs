@@ -43,7 +43,9 @@ pub mod prelude {
     pub use crate::element::{DType, Element, Num};
     pub use crate::error::{Error, Result};
     pub use crate::float::Float;
-    pub use crate::nn::{Buffer, Dense, Flatten, Layer, Mode, Module, Param, Sequential};
+    pub use crate::nn::{
+        Buffer, CrossEntropy, Dense, Flatten, Layer, Mode, Module, Param, Reduction, Sequential,
+    };
     pub use crate::optim::{Adam, AdamW, Sgd};
     pub use crate::tensor::Tensor;
     pub use gradus_derive::Module;

@@ -3,14 +3,18 @@
 #[doc(hidden)]
 pub mod bench_api;
 pub(crate) mod copy;
+pub(crate) mod cross_entropy;
+pub(crate) mod exp;
 pub(crate) mod gemm;
 pub mod par;
 pub(crate) mod place;
+pub(crate) mod reduce;
 pub(crate) mod simd;
+pub(crate) mod softmax;
 pub(crate) mod update;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
-pub trait FloatKernels: gemm::GemmElement {}
+pub trait FloatKernels: gemm::GemmElement + exp::VecExp {}
 
 impl FloatKernels for f32 {}
 impl FloatKernels for f64 {}
