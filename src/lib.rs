@@ -40,6 +40,7 @@ pub fn rng(seed: u64) -> rand::rngs::Xoshiro256PlusPlus {
 /// What most programs need: `use gradus::prelude::*;`.
 pub mod prelude {
     pub use crate::autograd::{Gradients, Tape};
+    pub use crate::data::{Batch, Dataset};
     pub use crate::element::{DType, Element, Num};
     pub use crate::error::{Error, Result};
     pub use crate::float::Float;

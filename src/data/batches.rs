@@ -1,5 +1,7 @@
 //! Going through a dataset batch by batch.
 
+use std::fmt;
+
 use super::dataset::permutation;
 use super::{Batch, Dataset};
 use crate::element::Element;
@@ -20,7 +22,7 @@ use crate::element::Element;
 /// }
 /// # Ok::<(), gradus::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Batches<'a, L: Element = i64> {
     data: &'a Dataset<L>,
     size: usize,
@@ -70,6 +72,17 @@ impl<L: Element> Iterator for Batches<'_, L> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = self.end.saturating_sub(self.next).div_ceil(self.size);
         (left, Some(left))
+    }
+}
+
+/// Sizes, and not the order.
+impl<L: Element> fmt::Debug for Batches<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batches")
+            .field("data", self.data)
+            .field("size", &self.size)
+            .field("left", &self.len())
+            .finish()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A dataset for supervised learning, in memory.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use crate::tensor::{IntoShape, Tensor};
 /// }
 /// # Ok::<(), gradus::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Dataset<L: Element = i64> {
     inputs: Inputs,
     labels: Arc<Vec<L>>,
@@ -51,7 +52,7 @@ pub struct Batch<L: Element = i64> {
 }
 
 /// Which of the stored examples belong to the dataset, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Rows {
     Range(Range<usize>),
     List(Arc<[usize]>),
@@ -378,6 +379,18 @@ impl<L: Element> Dataset<L> {
                 Err(Error::Index { op, index, what: "the dataset".into(), size: self.len() })
             }
         }
+    }
+}
+
+/// Sizes, and not the millions of numbers.
+impl<L: Element> fmt::Debug for Dataset<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dataset")
+            .field("len", &self.len())
+            .field("example_shape", &self.example_shape())
+            .field("label_shape", &self.label_shape)
+            .field("classes", &self.classes)
+            .finish()
     }
 }
 

@@ -139,6 +139,12 @@ fn bytes_become_numbers_from_zero_to_one() {
 }
 
 #[test]
+fn debug_output_is_short() {
+    let text = format!("{:?}", numbered(1000));
+    assert_eq!(text, "Dataset { len: 1000, example_shape: [2], label_shape: [], classes: 3 }");
+}
+
+#[test]
 fn a_view_is_read_in_its_own_order() {
     let x = Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3]).unwrap();
     let transposed = x.with_layout(x.layout().permute(&[1, 0]));

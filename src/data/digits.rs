@@ -31,7 +31,10 @@ pub struct Digits {
 /// Draws `n` digits.
 ///
 /// The same seed gives the same bytes, whatever the number of threads. Image `i` depends on the seed and on `i` alone, so that a
-/// longer set begins with the shorter one.
+/// longer set begins with the shorter one. 60,000 images take about a second on one core.
+///
+/// # Panics
+/// If `n` images are more than memory can address, as a `Vec` of that size would.
 ///
 /// ```
 /// use gradus::data::digits;
@@ -42,8 +45,9 @@ pub struct Digits {
 pub fn generate(n: usize, seed: u64) -> Digits {
     /// What one image takes, measured; it only decides whether threads are worth their cost.
     const NS_PER_PIXEL: f64 = 20.0;
+    let pixels = n.checked_mul(SIDE * SIDE).expect("the images fit into memory's address range");
     let labels = (0..n).map(|i| rng_of(seed, i).random_range(0..10)).collect();
-    let mut images = vec![0; n * SIDE * SIDE];
+    let mut images = vec![0; pixels];
     par::for_each_chunk_mut(&mut images, SIDE * SIDE, NS_PER_PIXEL, |i, pixels| {
         let mut rng = rng_of(seed, i);
         let digit = rng.random_range(0..10);
@@ -95,6 +99,37 @@ mod tests {
         let mut images: Vec<_> = set.images.chunks(SIDE * SIDE).collect();
         images.sort();
         assert!(images.windows(2).all(|w| w[0] != w[1]));
+    }
+
+    /// The sums of the images of each digit, divided by their number.
+    fn means(set: &Digits) -> Vec<Vec<f32>> {
+        let mut sums = vec![vec![0.0; SIDE * SIDE]; 10];
+        let mut counts = [0.0; 10];
+        for (image, &label) in set.images.chunks(SIDE * SIDE).zip(&set.labels) {
+            counts[label as usize] += 1.0;
+            sums[label as usize].iter_mut().zip(image).for_each(|(s, &p)| *s += f32::from(p));
+        }
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            sum.iter_mut().for_each(|s| *s /= count);
+        }
+        sums
+    }
+
+    #[test]
+    fn the_nearest_mean_image_is_often_the_right_one_and_often_not() {
+        let means = means(&generate(3000, 1));
+        let test = generate(1000, 2);
+        let right = test.images.chunks(SIDE * SIDE).zip(&test.labels).filter(|(image, label)| {
+            let distance = |mean: &[f32]| -> f32 {
+                image.iter().zip(mean).map(|(&p, m)| (f32::from(p) - m).powi(2)).sum()
+            };
+            let nearest = (0..10)
+                .min_by(|&a, &b| distance(&means[a]).total_cmp(&distance(&means[b])))
+                .expect("ten digits");
+            nearest == usize::from(**label)
+        });
+        let percent = right.count() / 10;
+        assert!((50..85).contains(&percent), "{percent} %");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use ureq::Agent;
 use super::mnist::{FILES, Kind};
 use crate::error::{Error, Result};
 
-/// How long the server may take to accept the connection, and how long to begin its answer.
+/// How long it may take to find the server, how long to connect, and how long until its answer begins.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one file may take; the largest is 26 MB.
 const TIMEOUT_BODY: Duration = Duration::from_secs(600);
@@ -104,6 +104,7 @@ fn download_files(files: &[Expected], dir: &Path, bases: &[&str]) -> Result<()> 
 
 fn agent() -> Agent {
     Agent::config_builder()
+        .timeout_resolve(Some(TIMEOUT))
         .timeout_connect(Some(TIMEOUT))
         .timeout_recv_response(Some(TIMEOUT))
         .timeout_recv_body(Some(TIMEOUT_BODY))

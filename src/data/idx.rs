@@ -414,6 +414,33 @@ mod tests {
     }
 
     #[test]
+    fn no_damage_makes_it_panic_or_allocate_wildly() {
+        use rand::{RngExt, SeedableRng};
+        let mut rng = rand::rngs::Xoshiro256PlusPlus::seed_from_u64(1);
+        let plain = idx_bytes(0x0b, &[3, 2], &[5; 12]);
+        let files = [plain.clone(), pack::stored(&plain), pack::bomb(&plain[..12], 3)];
+        let mut refused = 0;
+        for round in 0..30_000 {
+            let mut file = files[round % files.len()].clone();
+            for _ in 0..rng.random_range(1..4) {
+                let at = rng.random_range(0..file.len());
+                match rng.random_range(0..4) {
+                    0 => file[at] = rng.random(),
+                    1 => file[at] ^= 1 << rng.random_range(0..8),
+                    2 => file.insert(at, rng.random()),
+                    _ => file.truncate(at.max(1)),
+                }
+            }
+            match parse(&file, "damaged") {
+                Ok(idx) => assert!(idx.shape.iter().product::<usize>() < 10_000),
+                Err(Error::Format { .. }) => refused += 1,
+                Err(e) => panic!("expected Error::Format, got {e:?}"),
+            }
+        }
+        assert!(refused > 20_000, "only {refused}");
+    }
+
+    #[test]
     fn missing_file_and_folder_are_io_errors_with_the_path() {
         for path in [Path::new("no/such/file.idx").to_path_buf(), std::env::temp_dir()] {
             let e = read(&path).unwrap_err();

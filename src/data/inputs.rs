@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 /// Images as bytes, or numbers as `f32`, the first axis counting the examples.
 ///
 /// Bytes stay bytes in memory, a quarter of the size, and become `f32` in 0..1 when a batch is taken.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Inputs {
     values: Values,
     len: usize,
@@ -18,13 +18,13 @@ pub(super) struct Inputs {
     normals: Vec<Normal>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Values {
     Bytes(Arc<Vec<u8>>),
     Floats(Arc<Vec<f32>>),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Normal {
     mean: f32,
     std: f32,

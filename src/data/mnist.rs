@@ -232,7 +232,7 @@ impl fmt::Display for Source {
 pub const DRAWN: (usize, usize) = (20_000, 4_000);
 
 /// The data that there is: from `dir` if one is given; else from the cache folder; else, with the feature `download`, fetched into the cache folder; else
-/// digits drawn from `seed`, [`DRAWN`] of them. Print the [`Source`] to tell the user.
+/// digits drawn from `seed`, [`DRAWN`] of them (also in place of Fashion-MNIST). Print the [`Source`] to tell the user.
 ///
 /// ```no_run
 /// use gradus::data::mnist::{self, Kind};

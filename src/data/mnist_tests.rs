@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Write;
 
 use super::*;
 use crate::data::gzip::pack;
@@ -178,7 +179,10 @@ fn find_looks_in_the_folder_then_the_cache_then_fetches_then_draws() {
 /// The folder that a variable names, or a line that says that nothing was tested.
 fn real(variable: &str) -> Option<Mnist> {
     let Some(dir) = std::env::var_os(variable) else {
-        eprintln!("NOT RUN: set {variable} to the folder of the real files to test with them");
+        // Not through eprintln!, which the test harness swallows.
+        let line =
+            format!("NOT RUN: set {variable} to the folder of the real files to test with them\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
         return None;
     };
     Some(load(Path::new(&dir)).unwrap())
