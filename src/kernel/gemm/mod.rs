@@ -90,7 +90,7 @@ impl GemmElement for f32 {
         dst: *mut f32,
     ) -> bool {
         #[cfg(target_arch = "x86_64")]
-        if width < 8 || width % 8 == 0 {
+        if width < 8 || width.is_multiple_of(8) {
             // SAFETY: the caller's promise, passed on.
             unsafe { pack::transpose_f32(k, src, across, count, width, dst) };
             return true;
