@@ -95,6 +95,8 @@ impl<T: crate::element::Element> SavedTensor for Tensor<T> {
 
 impl Saved for () {}
 
+impl Saved for crate::tensor::Dims {}
+
 impl<T: crate::element::Element> Saved for Tensor<T> {
     fn visit(&mut self, f: &mut dyn FnMut(&mut dyn SavedTensor)) {
         f(self);

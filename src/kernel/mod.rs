@@ -6,11 +6,13 @@ pub(crate) mod copy;
 pub(crate) mod cross_entropy;
 pub(crate) mod exp;
 pub(crate) mod gemm;
+pub(crate) mod map;
 pub mod par;
 pub(crate) mod place;
 pub(crate) mod reduce;
 pub(crate) mod simd;
 pub(crate) mod softmax;
+mod source;
 pub(crate) mod update;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
