@@ -45,7 +45,8 @@ pub mod prelude {
     pub use crate::error::{Error, Result};
     pub use crate::float::Float;
     pub use crate::nn::{
-        Buffer, CrossEntropy, Dense, Flatten, Layer, Mode, Module, Param, Reduction, Sequential,
+        Buffer, CrossEntropy, Dense, Flatten, Layer, Mode, Module, Mse, Param, Reduction,
+        Sequential,
     };
     pub use crate::optim::{Adam, AdamW, Sgd};
     pub use crate::tensor::Tensor;

@@ -310,6 +310,33 @@ impl<T: Num, F: Fold<T>> Kernel for Rows<'_, T, F> {
     }
 }
 
+/// Σ (x - centre)² of each row of `n` elements, with a centre for each.
+pub(crate) fn squares_around<T: Num>(x: &[T], n: usize, centres: &[T], out: &mut [T]) {
+    struct Around<'a, T>(&'a [T], usize, &'a [T], &'a mut [T]);
+    impl<T: Num> Kernel for Around<'_, T> {
+        type Out = ();
+        #[inline(always)]
+        fn run<const FMA: bool>(self) {
+            let Around(x, n, centres, out) = self;
+            for (i, (o, &c)) in out.iter_mut().zip(centres).enumerate() {
+                *o = run_of(SquaresAround(c), &x[i * n..][..n]);
+            }
+        }
+    }
+    if n >= 2 * PART {
+        for (i, (o, &c)) in out.chunks_exact_mut(1).zip(centres).enumerate() {
+            rows(SquaresAround(c), x, i * n, &[], n, o);
+        }
+        return;
+    }
+    let grain = (PART / n.max(1)).max(1);
+    par::for_each_chunk_mut(out, grain, NS * n as f64 + 2.0, |i, out| {
+        let first = i * grain;
+        let centres = &centres[first..][..out.len()];
+        dispatch(Around(&x[first * n..][..out.len() * n], n, centres, out));
+    });
+}
+
 /// Folds a run of elements: blocks in lanes, blocks among each other as a binary tree.
 #[inline(always)]
 pub(crate) fn run_of<T: Num, F: Fold<T>>(f: F, x: &[T]) -> T {

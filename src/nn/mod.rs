@@ -9,7 +9,7 @@ mod sequential;
 mod summary;
 mod watch;
 
-pub use crate::ops::{CrossEntropy, Reduction, Targets};
+pub use crate::ops::{CrossEntropy, Mse, NllLoss, Reduction, Targets};
 pub use dense::{Dense, DenseBuilder};
 pub use flatten::Flatten;
 pub use init::{Fan, Fans, Init, Nonlinearity};

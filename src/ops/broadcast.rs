@@ -1,64 +1,23 @@
 //! Broadcasting undone: the gradient of an input that was repeated is the sum over its repetitions. No other file sums for that reason.
 
 use crate::float::Float;
-use crate::tensor::Tensor;
+use crate::kernel::reduce;
+use crate::tensor::{Dims, Tensor};
 
 /// Sums `g` over the axes along which a tensor of `shape` was repeated to get `g`'s shape. Not recorded.
 pub(crate) fn sum_to<T: Float>(g: &Tensor<T>, shape: &[usize]) -> Tensor<T> {
     if g.shape() == shape {
         return g.detach();
     }
-    let dense = g.dense();
-    let values = dense.as_slice().unwrap_or(&[]);
-    let len: usize = shape.iter().product();
-    let trimmed = &shape[shape.iter().take_while(|&&d| d == 1).count()..];
+    let pad = g.rank() - shape.len();
+    let repeated: Dims = (0..g.rank()).filter(|&i| i < pad || shape[i - pad] == 1).collect();
     Tensor::build(shape, |out| {
-        out.fill(T::ZERO);
-        if len == 1 {
-            out[0] = sum(values);
-        } else if len > 0 && g.shape().ends_with(trimmed) {
-            sum_rows(values, out);
+        if g.is_empty() {
+            out.fill(T::ZERO);
         } else {
-            let places = crate::tensor::Layout::dense(shape).expand(g.shape());
-            for (&v, at) in values.iter().zip(places.offsets()) {
-                out[at] += v;
-            }
+            reduce::fold(reduce::Sum, g.buffer(), g.layout(), &repeated, out);
         }
     })
-}
-
-/// The sum of the rows of a matrix with `out.len()` columns: blocks of rows first, so that rounding errors grow slowly.
-fn sum_rows<T: Float>(values: &[T], out: &mut [T]) {
-    const ROWS: usize = 64;
-    let n = out.len();
-    if values.len() <= ROWS * n {
-        for row in values.chunks_exact(n) {
-            out.iter_mut().zip(row).for_each(|(o, &v)| *o += v);
-        }
-        return;
-    }
-    let mut partial = vec![T::ZERO; n];
-    for block in values.chunks(ROWS * n) {
-        partial.fill(T::ZERO);
-        sum_rows(block, &mut partial);
-        out.iter_mut().zip(&partial).for_each(|(o, &v)| *o += v);
-    }
-}
-
-/// A sum in 16 lanes of short runs, combined in pairs.
-fn sum<T: Float>(values: &[T]) -> T {
-    const RUN: usize = 2048;
-    if values.len() > RUN {
-        let half = (values.len() / 2).next_multiple_of(RUN).min(values.len() - 1);
-        return sum(&values[..half]) + sum(&values[half..]);
-    }
-    let mut lanes = [T::ZERO; 16];
-    let mut chunks = values.chunks_exact(16);
-    for chunk in &mut chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(l, &v)| *l += v);
-    }
-    lanes.iter_mut().zip(chunks.remainder()).for_each(|(l, &v)| *l += v);
-    lanes.into_iter().fold(T::ZERO, |s, v| s + v)
 }
 
 #[cfg(test)]

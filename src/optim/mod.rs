@@ -5,11 +5,13 @@
 
 mod adam;
 mod inspect;
+mod penalty;
 mod rule;
 mod sgd;
 mod step;
 
 pub use adam::{Adam, AdamRule, AdamW};
+pub use penalty::{ElasticNet, L1, L2, Penalty, PenaltySum};
 pub use rule::{Rule, Update};
 pub use sgd::{Sgd, SgdRule};
 pub use step::Optimizer;
