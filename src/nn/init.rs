@@ -163,7 +163,7 @@ impl Fans {
             ));
         };
         let kernel: usize = kernel.iter().product();
-        let fan = |n: usize| n.checked_mul(kernel).unwrap_or(usize::MAX);
+        let fan = |n: usize| n.saturating_mul(kernel);
         Ok(Fans { fan_in: fan(inputs), fan_out: fan(outputs) })
     }
 
@@ -337,7 +337,7 @@ fn orthogonal<T: Float>(
         ));
     }
     let rows = shape[0];
-    let cols = if rows == 0 { 0 } else { len / rows };
+    let cols = len.checked_div(rows).unwrap_or(0);
     let (count, length) = (rows.min(cols), rows.max(cols));
     let mut basis: Vec<Vec<f64>> = Vec::new();
     while basis.len() < count {

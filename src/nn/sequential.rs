@@ -33,16 +33,14 @@ impl<T: Float, L: Layer<T> + Clone + Send + Sync + 'static> BoxedLayer<T> for L 
 ///
 /// ```
 /// use gradus::prelude::*;
-/// use gradus::nn::{Flatten, Sequential};
 /// let mut rng = gradus::rng(0);
 /// let model: Sequential = Sequential::new()
-///     .add(Flatten)
+///     .add_fn(|x| x.flatten(1..))
 ///     .add(Dense::new(784, 32).build(&mut rng)?)
-///     .add_fn(|x| Ok(x * 2.0))
 ///     .add(Dense::new(32, 10).build(&mut rng)?);
 /// assert_eq!(model.forward(&Tensor::zeros([5, 1, 28, 28])?)?.shape(), [5, 10]);
-/// assert_eq!(model.param_paths(), ["1.weight", "1.bias", "3.weight", "3.bias"]);
-/// assert_eq!(model.get::<Dense>(3).unwrap().outputs(), 10);
+/// assert_eq!(model.param_paths(), ["1.weight", "1.bias", "2.weight", "2.bias"]);
+/// assert_eq!(model.get::<Dense>(2).unwrap().outputs(), 10);
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Sequential<T: Float = f32> {
