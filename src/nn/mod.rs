@@ -1,6 +1,8 @@
 //! Layers: plain structs of parameters, walked by one visitor.
 
+mod activation;
 mod dense;
+mod dropout;
 mod flatten;
 mod init;
 mod module;
@@ -10,7 +12,10 @@ mod summary;
 mod watch;
 
 pub use crate::ops::{CrossEntropy, Mse, NllLoss, Reduction, Targets};
+pub use crate::ops::{CrossEntropy, Reduction, Targets};
+pub use activation::ReLU;
 pub use dense::{Dense, DenseBuilder};
+pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use init::{Fan, Fans, Init, Nonlinearity};
 pub use module::{AnyBuffer, Item, ItemMut, Layer, Module, Visitor, VisitorMut};

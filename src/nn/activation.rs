@@ -1,0 +1,60 @@
+//! Activations as layers, for `Sequential` and for fields of a model. Each is the tensor's method of that name.
+
+use super::Layer;
+use crate::Module;
+use crate::error::Result;
+use crate::float::Float;
+use crate::tensor::Tensor;
+
+/// Declares layers without settings: documentation, name, and the method of one tensor.
+macro_rules! activations {
+    ($($(#[$doc:meta])* $layer:ident: $method:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Module, Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $layer;
+
+        impl<T: Float> Layer<T> for $layer {
+            fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
+                Ok(x.$method())
+            }
+        }
+    )*};
+}
+
+activations! {
+    /// Rectified linear unit: max(x, 0), see [`Tensor::relu`].
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// use gradus::nn::ReLU;
+    /// assert_eq!(ReLU.forward(&Tensor::from([-1.0f32, 2.0]))?.to_vec(), [0.0, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ReLU: relu;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tape;
+
+    /// The layer and the method agree, on empty and single inputs too, and the gradient passes.
+    fn same(layer: impl Layer<f64>, method: impl Fn(&Tensor<f64>) -> Tensor<f64>) {
+        for x in [
+            Tensor::zeros([0, 3]).unwrap(),
+            Tensor::scalar(0.5),
+            Tensor::from([[-2.0, -0.5, 0.25], [0.5, 1.0, 3.0]]),
+        ] {
+            let tape = Tape::new(0);
+            let y = layer.forward(&tape.leaf(&x)).unwrap();
+            assert!(y.is_recorded());
+            assert_eq!(y, method(&x));
+        }
+        assert!(layer.param_paths().is_empty());
+    }
+
+    #[test]
+    fn each_layer_is_its_method() {
+        same(ReLU, Tensor::relu);
+    }
+}
