@@ -33,6 +33,47 @@ activations! {
     ReLU: relu;
 }
 
+/// Declares layers along an axis: documentation, name, and the method of a tensor and the axis.
+macro_rules! along_an_axis {
+    ($($(#[$doc:meta])* $layer:ident: $method:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Module, Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $layer(
+            /// The axis; negative ones count from the end.
+            pub isize,
+        );
+
+        impl<T: Float> Layer<T> for $layer {
+            /// # Errors
+            /// [`Error::Axis`](crate::Error::Axis) if the input has no such axis.
+            fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
+                x.$method(self.0)
+            }
+        }
+    )*};
+}
+
+along_an_axis! {
+    /// Softmax along an axis: e^x / Σ e^x, see [`Tensor::softmax`].
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// use gradus::nn::Softmax;
+    /// assert_eq!(Softmax(-1).forward(&Tensor::from([[3.0f32, 3.0]]))?.to_vec(), [0.5, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    Softmax: softmax;
+    /// Logarithm of the softmax along an axis: x - ln Σ e^x, see [`Tensor::log_softmax`]. Not needed before a cross-entropy, which takes logits.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// use gradus::nn::LogSoftmax;
+    /// assert_eq!(LogSoftmax(-1).forward(&Tensor::from([[3.0f32]]))?.to_vec(), [0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    LogSoftmax: log_softmax;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +97,16 @@ mod tests {
     #[test]
     fn each_layer_is_its_method() {
         same(ReLU, Tensor::relu);
+    }
+
+    #[test]
+    fn along_an_axis() {
+        let x = Tensor::from([[-2.0f64, 0.5], [0.25, 1.0]]);
+        for axis in [0, 1, -1, -2] {
+            assert_eq!(Softmax(axis).forward(&x).unwrap(), x.softmax(axis).unwrap());
+            assert_eq!(LogSoftmax(axis).forward(&x).unwrap(), x.log_softmax(axis).unwrap());
+        }
+        assert!(matches!(Softmax(2).forward(&x), Err(crate::Error::Axis { .. })));
+        assert_eq!(Softmax(1).forward(&Tensor::<f64>::zeros([2, 0]).unwrap()).unwrap().len(), 0);
     }
 }

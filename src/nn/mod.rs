@@ -12,8 +12,7 @@ mod summary;
 mod watch;
 
 pub use crate::ops::{CrossEntropy, Mse, NllLoss, Reduction, Targets};
-pub use crate::ops::{CrossEntropy, Reduction, Targets};
-pub use activation::ReLU;
+pub use activation::{LogSoftmax, ReLU, Softmax};
 pub use dense::{Dense, DenseBuilder};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
