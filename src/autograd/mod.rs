@@ -13,6 +13,6 @@ pub use check::{GradCheck, gradcheck};
 pub(crate) use gradients::sum_of_squares;
 pub use gradients::{Gradients, ParamId};
 pub use op::{Op, Saved, SavedTensor, apply};
-pub(crate) use op::{OpMany, apply_many, apply_total};
+pub(crate) use op::{OpMany, Recorded, apply_many, apply_total};
 pub use tape::Tape;
-pub(crate) use tape::TapeCore;
+pub(crate) use tape::{Node, TapeCore};

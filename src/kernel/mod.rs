@@ -8,6 +8,7 @@ pub(crate) mod exp;
 pub(crate) mod extreme;
 pub(crate) mod gemm;
 pub(crate) mod map;
+pub(crate) mod math;
 pub(crate) mod pair;
 pub mod par;
 pub(crate) mod place;
@@ -18,7 +19,7 @@ mod source;
 pub(crate) mod update;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
-pub trait FloatKernels: gemm::GemmElement + exp::VecExp {}
+pub trait FloatKernels: gemm::GemmElement + math::VecMath {}
 
 impl FloatKernels for f32 {}
 impl FloatKernels for f64 {}

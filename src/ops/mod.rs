@@ -3,8 +3,11 @@
 mod accumulate;
 mod arith;
 mod axes;
+mod binary;
 pub(crate) mod broadcast;
+mod compare;
 mod cross_entropy;
+mod dropout;
 pub(crate) mod elementwise;
 mod extreme;
 pub(crate) mod float_only;

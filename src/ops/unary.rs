@@ -1,7 +1,11 @@
 //! Functions of one variable, at each place. One row each: the name, what the derivative needs, y = f(x), and dx.
 
-use super::rule::{Keep, Unary, unary};
+use super::elementwise::{infallible, map};
+use super::float_only::record_if_float;
+use super::rule::{Keep, Rule, Unary, unary};
+use crate::element::Num;
 use crate::float::Float;
+use crate::kernel::map::Map;
 use crate::tensor::Tensor;
 
 /// Declares functions without parameters: documentation, method, what is kept, nanoseconds, `f`, and `df` of what is kept and g.
@@ -32,7 +36,101 @@ macro_rules! functions {
     };
 }
 
+/// `x` between two numbers, NaN as it is: for factors that are 0 or constant beyond, where an infinite `x` would give 0 · ∞.
+#[inline(always)]
+fn within<T: Float>(x: T, low: f64, high: f64) -> T {
+    let x = if x < T::of(low) { T::of(low) } else { x };
+    if x > T::of(high) { T::of(high) } else { x }
+}
+
+/// `x · weight`, 0 where the weight is, even for an infinite `x`.
+#[inline(always)]
+fn weighted<T: Float>(x: T, weight: T) -> T {
+    if weight == T::ZERO { T::ZERO } else { x * weight }
+}
+
+/// ln(1 + e^x) without overflow: max(x, 0) + ln(1 + e^-|x|).
+#[inline(always)]
+fn softplus<T: Float, const FMA: bool>(x: T) -> T {
+    let high = if x < T::ZERO { T::ZERO } else { x };
+    high + (-x.magnitude()).vexp::<FMA>().vln1p_unit::<FMA>()
+}
+
+/// The scale and the slope of SELU, which make mean 0 and variance 1 a fixed point (Klambauer et al., 2017).
+const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+/// √(2/π) and the cubic coefficient of the tanh form of GELU.
+const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+const GELU_CUBE: f64 = 0.044_715;
+
+/// The argument of the sigmoid in x · σ(2u), which is x (1 + tanh u) / 2.
+#[inline(always)]
+fn gelu_argument<T: Float>(x: T) -> T {
+    T::of(2.0 * GELU_SCALE) * (x + T::of(GELU_CUBE) * x * x * x)
+}
+
 functions! {
+    /// e^x
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([0.0f32]).exp().to_vec(), [1.0]);
+    /// ```
+    exp Exp Output 0.4: |x| x.vexp::<FMA>(), |y, g| g * y;
+    /// e^x - 1, exact near 0 too.
+    exp_m1 ExpM1 Output 1.0: |x| x.vexpm1::<FMA>(), |y, g| g * (y + T::ONE);
+    /// The natural logarithm.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1.0f64]).ln().to_vec(), [0.0]);
+    /// ```
+    ln Ln Input 0.5: |x| x.vln::<FMA>(), |x, g| g / x;
+    /// ln(1 + x), exact near 0 too.
+    ln_1p Ln1p Input 5.0: |x| num_traits::Float::ln_1p(x), |x, g| g / (T::ONE + x);
+    /// √x
+    sqrt Sqrt Output 0.3: |x| num_traits::Float::sqrt(x), |y, g| g / (y + y);
+    /// 1 / √x
+    rsqrt Rsqrt Output 0.4:
+        |x| T::ONE / num_traits::Float::sqrt(x),
+        |y, g| T::of(-0.5) * g * (y * y * y);
+    /// 1 / x
+    reciprocal Reciprocal Output 0.3: |x| T::ONE / x, |y, g| -g * (y * y);
+    /// x²
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([-3.0f32]).square().to_vec(), [9.0]);
+    /// ```
+    square Square Input 0.25: |x| x * x, |x, g| g * (x + x);
+    /// sin x, in radians.
+    sin Sin Input 8.0: |x| num_traits::Float::sin(x), |x, g| g * num_traits::Float::cos(x);
+    /// cos x, in radians.
+    cos Cos Input 8.0: |x| num_traits::Float::cos(x), |x, g| -g * num_traits::Float::sin(x);
+    /// tan x, in radians.
+    tan Tan Output 10.0: |x| num_traits::Float::tan(x), |y, g| g * (T::ONE + y * y);
+    /// The hyperbolic tangent.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([0.0f32]).tanh().to_vec(), [0.0]);
+    /// ```
+    tanh Tanh Output 0.6: |x| x.vtanh::<FMA>(), |y, g| g * (T::ONE - y * y);
+    /// 1 / (1 + e^-x)
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([0.0f32]).sigmoid().to_vec(), [0.5]);
+    /// ```
+    sigmoid Sigmoid Output 0.5: |x| x.vsigmoid::<FMA>(), |y, g| g * (y * (T::ONE - y));
+    /// ln(1 / (1 + e^-x))
+    log_sigmoid LogSigmoid Input 1.0:
+        |x| -softplus::<T, FMA>(-x),
+        |x, g| g * (-x).vsigmoid::<FMA>();
+    /// The error function, 2/√π ∫₀ˣ e^(-t²) dt.
+    erf Erf Input 0.6:
+        |x| x.verf::<FMA>(),
+        |x, g| g * (T::of(std::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).vexp::<FMA>());
     /// max(x, 0); the derivative at 0 is 0.
     ///
     /// ```
@@ -42,4 +140,342 @@ functions! {
     relu Relu Output 0.25:
         |x| if x < T::ZERO { T::ZERO } else { x },
         |y, g| if y <= T::ZERO { T::ZERO } else { g };
+    /// x between 0 and 6; the derivative at both is 0.
+    relu6 Relu6 Input 0.25:
+        |x| within(x, 0.0, 6.0),
+        |x, g| if x <= T::ZERO || x >= T::of(6.0) { T::ZERO } else { g };
+    /// x Φ(x), with Φ the normal distribution function (Hendrycks and Gimpel, 2016).
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let y = Tensor::from([1.0f64]).gelu();
+    /// assert!((y.item()? - 0.841_344_746_068_543).abs() < 1e-12);
+    /// # Ok::<(), Error>(())
+    /// ```
+    gelu Gelu Input 0.8:
+        |x| weighted(x, x.vphi::<FMA>()),
+        |x, g| {
+            let near = within(x, -40.0, 40.0);
+            let density = T::of(0.398_942_280_401_432_7) * (near * near * T::of(-0.5)).vexp::<FMA>();
+            g * (x.vphi::<FMA>() + near * density)
+        };
+    /// x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³): the approximation of [`gelu`](Self::gelu) that GPT-2 and others use.
+    gelu_tanh GeluTanh Input 0.8:
+        |x| weighted(x, gelu_argument(x).vsigmoid::<FMA>()),
+        |x, g| {
+            let near = within(x, -40.0, 40.0);
+            let s = gelu_argument(near).vsigmoid::<FMA>();
+            let slope = T::of(2.0 * GELU_SCALE) * (T::ONE + T::of(3.0 * GELU_CUBE) * near * near);
+            g * (s + near * s * (T::ONE - s) * slope)
+        };
+    /// x σ(x), with σ the sigmoid; also called swish.
+    silu Silu Input 0.6:
+        |x| weighted(x, x.vsigmoid::<FMA>()),
+        |x, g| {
+            let near = within(x, -750.0, 750.0);
+            let s = near.vsigmoid::<FMA>();
+            g * (s * (T::ONE + near * (T::ONE - s)))
+        };
+    /// x tanh(ln(1 + e^x)) (Misra, 2019).
+    mish Mish Input 0.8:
+        |x| {
+            // tanh(ln(1 + w)) = n / (n + 2) with n = w² + 2w; 1 to all places for x > 20.
+            let w = within(x, -750.0, 20.0).vexp::<FMA>();
+            let n = w * (w + T::of(2.0));
+            weighted(x, n / (n + T::of(2.0)))
+        },
+        |x, g| {
+            let w = within(x, -750.0, 20.0).vexp::<FMA>();
+            let n = w * (w + T::of(2.0));
+            let (t, rest) = (n / (n + T::of(2.0)), T::of(2.0) / (n + T::of(2.0)));
+            let near = within(x, -750.0, 750.0);
+            g * (t + near * rest * (T::ONE + t) * near.vsigmoid::<FMA>())
+        };
+    /// x relu6(x + 3) / 6 (Howard et al., 2019).
+    hardswish HardSwish Input 0.3:
+        |x| weighted(x, within(x + T::of(3.0), 0.0, 6.0)) / T::of(6.0),
+        |x, g| {
+            if x < T::of(-3.0) {
+                T::ZERO
+            } else if x <= T::of(3.0) {
+                g * (x / T::of(3.0) + T::of(0.5))
+            } else {
+                g
+            }
+        };
+    /// relu6(x + 3) / 6
+    hardsigmoid HardSigmoid Input 0.3:
+        |x| within(x + T::of(3.0), 0.0, 6.0) / T::of(6.0),
+        |x, g| if x > T::of(-3.0) && x < T::of(3.0) { g / T::of(6.0) } else { T::ZERO };
+    /// 1.0507 (x, or 1.6733 (e^x - 1) for x < 0) (Klambauer et al., 2017).
+    selu Selu Input 0.6:
+        |x| {
+            let low = T::of(SELU_ALPHA) * within(x, -1e30, 0.0).vexpm1::<FMA>();
+            T::of(SELU_SCALE) * if x > T::ZERO { x } else { low }
+        },
+        |x, g| {
+            let low = T::of(SELU_ALPHA) * within(x, -1e30, 0.0).vexp::<FMA>();
+            g * (T::of(SELU_SCALE) * if x > T::ZERO { T::ONE } else { low })
+        };
+    /// x / (1 + |x|)
+    softsign Softsign Input 0.3:
+        |x| x / (T::ONE + x.magnitude()),
+        |x, g| {
+            let d = T::ONE + x.magnitude();
+            g / d / d
+        };
+}
+
+/// Functions with parameters, kept as f64 so that one type serves both floats; rows as in `functions!`, the method beside.
+macro_rules! with_parameters {
+    ($($op:ident($($p:ident),*) $name:literal $keep:ident $ns:literal: |$x:ident| $f:expr, |$k:ident, $g:ident| $df:expr;)*) => {$(
+        #[derive(Clone, Copy)]
+        pub(super) struct $op { $(pub(super) $p: f64),* }
+        impl<T: Float> Unary<T> for $op {
+            const NAME: &'static str = $name;
+            const KEEP: Keep = Keep::$keep;
+            const NS: f64 = $ns;
+            #[inline(always)]
+            fn f<const FMA: bool>(self, $x: T) -> T {
+                $(let $p = T::of(self.$p);)*
+                $f
+            }
+            #[inline(always)]
+            fn df<const FMA: bool>(self, $k: T, $g: T) -> T {
+                $(let $p = T::of(self.$p);)*
+                $df
+            }
+        }
+    )*};
+}
+
+with_parameters! {
+    Abs() "abs" Input 0.25:
+        |x| x.magnitude(),
+        |x, g| if x > T::ZERO { g } else if x < T::ZERO { -g } else { T::ZERO };
+    LeakyRelu(slope) "leaky_relu" Input 0.25:
+        |x| if x > T::ZERO { x } else { x * slope },
+        |x, g| if x > T::ZERO { g } else { g * slope };
+    Elu(alpha) "elu" Input 0.6:
+        |x| {
+            let low = alpha * within(x, -1e30, 0.0).vexpm1::<FMA>();
+            if x > T::ZERO { x } else { low }
+        },
+        |x, g| {
+            let low = g * (alpha * within(x, -1e30, 0.0).vexp::<FMA>());
+            if x > T::ZERO { g } else { low }
+        };
+    Softplus(beta, threshold) "softplus" Input 1.0:
+        |x| {
+            let y = softplus::<T, FMA>(x * beta) / beta;
+            if x * beta > threshold { x } else { y }
+        },
+        |x, g| {
+            let low = g * (x * beta).vsigmoid::<FMA>();
+            if x * beta > threshold { g } else { low }
+        };
+    Clamp(low, high) "clamp" Input 0.25:
+        |x| {
+            let x = if x < low { low } else { x };
+            if x > high { high } else { x }
+        },
+        |x, g| if x >= low && x <= high { g } else { T::ZERO };
+    PowScalar(exponent) "powf" Input 15.0:
+        |x| num_traits::Float::powf(x, exponent),
+        |x, g| {
+            if exponent == T::ZERO {
+                T::ZERO
+            } else {
+                g * (exponent * num_traits::Float::powf(x, exponent - T::ONE))
+            }
+        };
+}
+
+impl<T: Float> Tensor<T> {
+    /// x, or `slope` · x for x ≤ 0.
+    pub fn leaky_relu(&self, slope: T) -> Tensor<T> {
+        unary(LeakyRelu { slope: slope.as_f64() }, self)
+    }
+
+    /// x, or `alpha` (e^x - 1) for x ≤ 0 (Clevert et al., 2015).
+    pub fn elu(&self, alpha: T) -> Tensor<T> {
+        unary(Elu { alpha: alpha.as_f64() }, self)
+    }
+
+    /// ln(1 + e^(`beta` x)) / `beta`; x itself where `beta` x > `threshold`. PyTorch's defaults are 1 and 20.
+    pub fn softplus(&self, beta: T, threshold: T) -> Tensor<T> {
+        unary(Softplus { beta: beta.as_f64(), threshold: threshold.as_f64() }, self)
+    }
+
+    /// x between two numbers; the gradient passes on the bounds themselves. An infinite bound is none; if `min > max`, all become `max`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([-2.0f32, 0.5, 3.0]).clamp(-1.0, 1.0).to_vec(), [-1.0, 0.5, 1.0]);
+    /// ```
+    pub fn clamp(&self, min: T, max: T) -> Tensor<T> {
+        unary(Clamp { low: min.as_f64(), high: max.as_f64() }, self)
+    }
+
+    /// x to a power that is a number; the derivative of x⁰ is 0.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([4.0f32]).powf(1.5).to_vec(), [8.0]);
+    /// ```
+    pub fn powf(&self, exponent: T) -> Tensor<T> {
+        if exponent == T::of(2.0) {
+            return self.square();
+        }
+        unary(PowScalar { exponent: exponent.as_f64() }, self)
+    }
+
+    /// x to a whole power.
+    pub fn powi(&self, exponent: i32) -> Tensor<T> {
+        self.powf(T::of(exponent as f64))
+    }
+}
+
+/// |x| of integers.
+#[derive(Clone, Copy)]
+struct Magnitude;
+impl<T: Num> Map<T, T> for Magnitude {
+    #[inline(always)]
+    fn at<const FMA: bool>(self, x: T) -> T {
+        x.magnitude()
+    }
+}
+
+impl<T: Num> Tensor<T> {
+    /// |x|; the derivative at 0 is 0. Of the least integer it wraps around to itself.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([-3i64, 2]).abs().to_vec(), [3, 2]);
+    /// ```
+    pub fn abs(&self) -> Tensor<T> {
+        infallible("abs", record_if_float(Rule(Abs {}), [self], |[x]| Ok(map(Magnitude, x))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autograd::gradcheck;
+    use crate::error::Result;
+
+    type Function =
+        (&'static str, fn(&Tensor<f64>) -> Tensor<f64>, fn(&Tensor<f32>) -> Tensor<f32>);
+
+    macro_rules! all {
+        ($($name:ident $(($($p:literal),*))?),*) => {
+            [$((stringify!($name), |x| x.$name($($($p),*)?), |x| x.$name($($($p),*)?))),*]
+        };
+    }
+
+    const FUNCTIONS: [Function; 32] = all![
+        abs,
+        exp,
+        exp_m1,
+        ln,
+        ln_1p,
+        sqrt,
+        rsqrt,
+        reciprocal,
+        square,
+        sin,
+        cos,
+        tan,
+        tanh,
+        sigmoid,
+        log_sigmoid,
+        erf,
+        relu,
+        relu6,
+        gelu,
+        gelu_tanh,
+        silu,
+        mish,
+        hardswish,
+        hardsigmoid,
+        selu,
+        softsign,
+        leaky_relu(0.1),
+        elu(1.3),
+        softplus(2.5, 20.0),
+        clamp(-0.5, 1.5),
+        powf(2.5),
+        neg
+    ];
+
+    #[test]
+    fn gradients_agree_with_differences_on_awkward_layouts() -> Result<()> {
+        let x = Tensor::from_fn([3, 6], |i| 0.13 + 0.11 * i as f64)?;
+        let stepped = x.with_layout(x.layout().slice(1, 5, 3, -2));
+        let transposed = x.with_layout(x.layout().permute(&[1, 0]));
+        let empty = Tensor::zeros([0, 2])?;
+        for (name, f, _) in FUNCTIONS {
+            for x in [&x, &stepped, &transposed, &Tensor::scalar(0.7), &empty] {
+                gradcheck(|[x]| Ok(f(x)), [x]).unwrap_or_else(|e| panic!("{name}: {e}"));
+            }
+            if !["ln", "sqrt", "rsqrt", "powf"].contains(&name) {
+                let negative = Tensor::from([-0.9, -0.3, -0.05]);
+                gradcheck(|[x]| Ok(f(x)), [&negative]).unwrap_or_else(|e| panic!("{name}: {e}"));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn single_precision_agrees_with_double() {
+        let x = Tensor::from_fn([4001], |i| (i as f64 - 2000.0) / 100.0).unwrap();
+        let low = Tensor::from_vec(x.iter().map(|v| v as f32).collect(), [4001]).unwrap();
+        let x = Tensor::from_vec(low.iter().map(|v| v as f64).collect(), [4001]).unwrap();
+        for (name, f, f32s) in FUNCTIONS {
+            for (got, want) in f32s(&low).iter().zip(f(&x).iter()) {
+                let close =
+                    got as f64 == want || (got as f64 - want).abs() <= 1e-6 + 1e-6 * want.abs();
+                assert!(close || want.is_nan() && got.is_nan(), "{name}: {got} {want}");
+            }
+        }
+    }
+
+    /// Large and infinite inputs give no NaN, in values or gradients, where the limits are finite.
+    #[test]
+    fn saturated_inputs_have_limits() {
+        let x = Tensor::from([-f64::INFINITY, -1e300, -1e4, 1e4, 1e300]);
+        for name in ["tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "mish", "selu", "erf", "elu"] {
+            let (_, f, _) = FUNCTIONS.into_iter().find(|(n, ..)| *n == name).unwrap();
+            let tape = crate::Tape::new(0);
+            let leaf = tape.leaf(&x);
+            let y = f(&leaf);
+            assert!(y.iter().all(|v| !v.is_nan()), "{name}: {y}");
+            let g = y.backward_with(&y.ones_like()).unwrap();
+            let g = g.wrt(&leaf).unwrap();
+            assert!(g.iter().all(|v| v.is_finite()), "{name}: {g}");
+        }
+    }
+
+    #[test]
+    fn nan_stays_nan() {
+        for (name, f, f32s) in FUNCTIONS {
+            assert!(f(&Tensor::scalar(f64::NAN)).item().unwrap().is_nan(), "{name}");
+            assert!(f32s(&Tensor::scalar(f32::NAN)).item().unwrap().is_nan(), "{name}");
+        }
+    }
+
+    #[test]
+    fn kinks_have_the_documented_gradient() {
+        let at = |f: fn(&Tensor<f64>) -> Tensor<f64>, x: f64| {
+            let tape = crate::Tape::new(0);
+            let x = tape.leaf(&Tensor::scalar(x));
+            f(&x).backward().unwrap().wrt(&x).unwrap().item().unwrap()
+        };
+        assert_eq!(at(|x| x.relu(), 0.0), 0.0);
+        assert_eq!(at(|x| x.abs(), 0.0), 0.0);
+        assert_eq!(at(|x| x.leaky_relu(0.1), 0.0), 0.1);
+        assert_eq!(at(|x| x.clamp(-1.0, 1.0), 1.0), 1.0);
+        assert_eq!(at(|x| x.clamp(-1.0, 1.0), 1.5), 0.0);
+        assert_eq!(at(|x| x.powf(0.0), 0.0), 0.0);
+    }
 }
