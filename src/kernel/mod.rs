@@ -2,6 +2,7 @@
 
 #[doc(hidden)]
 pub mod bench_api;
+pub(crate) mod conv;
 pub(crate) mod copy;
 pub(crate) mod cross_entropy;
 pub(crate) mod exp;
@@ -12,6 +13,7 @@ pub(crate) mod math;
 pub(crate) mod pair;
 pub mod par;
 pub(crate) mod place;
+pub(crate) mod pool;
 pub(crate) mod reduce;
 pub(crate) mod simd;
 pub(crate) mod softmax;
@@ -19,7 +21,10 @@ mod source;
 pub(crate) mod update;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
-pub trait FloatKernels: gemm::GemmElement + math::VecMath {}
+pub trait FloatKernels:
+    gemm::GemmElement + math::VecMath + conv::routines::HasRoutines
+{
+}
 
 impl FloatKernels for f32 {}
 impl FloatKernels for f64 {}

@@ -17,7 +17,7 @@
 
 mod dot;
 mod drive;
-mod pack;
+pub(crate) mod pack;
 pub(crate) mod tile;
 pub(crate) mod vector;
 

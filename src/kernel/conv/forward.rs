@@ -1,0 +1,75 @@
+//! The output of a convolution.
+
+use super::Conv;
+use super::planes::Planes;
+use super::scratch::{PLANES, with};
+use super::shifted::{Shifted, with_packed};
+use crate::float::Float;
+use crate::kernel::par::{self, SyncPtr};
+use crate::kernel::simd::isa;
+
+/// Below this many images (times groups), a single one is shared among threads.
+pub(super) const MANY: usize = 8;
+
+/// Writes the output for dense operands: `x [batch, groups*c_in, h, w]`, `w [groups*c_out, c_in, kh, kw]`.
+pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+    assert_eq!((x.len(), w.len(), y.len()), (c.x_len(), c.w_len(), c.y_len()));
+    if y.is_empty() {
+        return;
+    }
+    let planes = Planes::new(c.input, c.pad.map(|p| p.map(|v| v as isize)), c.stride);
+    let offs = offsets(c, &planes);
+    let k = offs.len();
+    let part = |g: usize| bias.map(|b| &b[g * c.c_out..(g + 1) * c.c_out]);
+    let job = Shifted::new(c.c_out, offs, c.output(), planes.row);
+    with_packed(c.groups * job.packed_len(), |packed| {
+        for (g, to) in packed.chunks_exact_mut(job.packed_len().max(1)).enumerate() {
+            let w = &w[g * c.c_out * k..(g + 1) * c.c_out * k];
+            job.pack(to, |i, p| w[i * k + p]);
+        }
+        let packed = &*packed;
+        let (x_unit, y_unit) = (c.c_in * c.x_plane(), c.c_out * c.y_plane());
+        let y = SyncPtr(y.as_mut_ptr());
+        let unit = |i: usize, parallel: bool| {
+            let g = i % c.groups;
+            let a = &packed[g * job.packed_len()..(g + 1) * job.packed_len()];
+            let out = y.get().wrapping_add(i * y_unit);
+            let run = |planes: &[T]| {
+                // SAFETY: the planes hold every pixel that a tap meets (`Planes`), and unit `i` owns its `y_unit` elements of y.
+                unsafe {
+                    if parallel { job.run_parallel(a, part(g), planes, out) } else { job.run(a, part(g), planes, out) }
+                }
+            };
+            let image = &x[i * x_unit..(i + 1) * x_unit];
+            if planes.as_is {
+                return run(&x[i * x_unit..]);
+            }
+            with(&PLANES, |scratch| {
+                let buffer = scratch.get::<T>(planes.len(c.c_in));
+                planes.fill(T::routines(isa()), image, c.c_in, buffer);
+                run(buffer);
+            });
+        };
+        let units = c.batch * c.groups;
+        if units < MANY {
+            (0..units).for_each(|i| unit(i, true));
+        } else {
+            par::for_each(units, job.ns(), |i| unit(i, false));
+        }
+    });
+}
+
+/// Where each element `(channel, ky, kx)` of the window stands for output pixel 0.
+fn offsets(c: &Conv, planes: &Planes) -> Vec<isize> {
+    let [kh, kw] = c.kernel;
+    let mut offs = Vec::with_capacity(c.c_in * kh * kw);
+    for channel in 0..c.c_in {
+        for ky in 0..kh {
+            for kx in 0..kw {
+                let at = planes.at(ky * c.dilation[0], kx * c.dilation[1]);
+                offs.push((channel * planes.channel + at) as isize);
+            }
+        }
+    }
+    offs
+}

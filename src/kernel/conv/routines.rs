@@ -1,0 +1,198 @@
+//! Small loops over registers, compiled once per instruction set and reached through a table, as the micro-kernels of the matrix
+//! product are.
+
+use crate::kernel::gemm::vector::{Lanes, Vector};
+use crate::kernel::simd::Isa;
+
+/// The loops for one element type on one instruction set.
+pub struct Routines<T: 'static> {
+    /// Elements of a register.
+    pub lanes: usize,
+    /// Most rows of [`Dots`].
+    pub dot_rows: usize,
+    pub(super) rows: unsafe fn(&Rows<T>),
+    /// By rows (1, 2, 4, 8) and columns (1 to 3).
+    pub(super) dots: [[unsafe fn(&Dots<T>); DOT_COLS]; 4],
+}
+
+/// Most columns of [`Dots`].
+pub(super) const DOT_COLS: usize = 3;
+
+/// Floats that have them.
+pub trait HasRoutines: Sized {
+    /// The loops for an instruction set.
+    fn routines(isa: Isa) -> &'static Routines<Self>;
+}
+
+/// Copies `count` rows of `len` elements. Behind each row, up to a multiple of the register's length, zeros or whatever are written,
+/// but nothing from `end` on: rows must be written in ascending order, and what must survive behind one written later.
+///
+/// With `to_row` larger than `len`, the gap after a row is filled with zeros.
+pub(super) struct Rows<T> {
+    pub from: *const T,
+    pub from_row: usize,
+    pub to: *mut T,
+    pub to_row: usize,
+    pub len: usize,
+    pub count: usize,
+    pub end: *mut T,
+}
+
+/// # Safety
+/// The processor has the instruction set of `V`. The rows named are readable and writable, the gaps of `to_row - len` elements too (or
+/// lie behind `end`), and everything from `to` to `end` may be overwritten.
+#[inline(always)]
+unsafe fn rows<V: Vector>(a: &Rows<V::Elem>) {
+    // SAFETY: reads take `len` elements of a row; a whole register is written only where it ends before `end`, else only the
+    // lanes up to the row's own length (or up to `end`).
+    unsafe {
+        for r in 0..a.count {
+            let from = a.from.wrapping_add(r * a.from_row);
+            let to = a.to.wrapping_add(r * a.to_row);
+            let room = (a.end as usize).saturating_sub(to as usize) / size_of::<V::Elem>();
+            let mut j = 0;
+            while j < a.to_row.min(room) {
+                let have = a.len.saturating_sub(j).min(V::LANES);
+                let v = if have == V::LANES {
+                    V::load(from.add(j))
+                } else if have == 0 {
+                    V::zero()
+                } else {
+                    V::load_part(from.add(j), V::mask(have))
+                };
+                if j + V::LANES <= room {
+                    v.store(to.add(j));
+                } else {
+                    v.store_part(to.add(j), V::mask(room - j));
+                }
+                j += V::LANES;
+            }
+        }
+    }
+}
+
+/// `acc[r][t] += sum over j of g[r][j] * x[t][j]`, lane by lane: what is summed over the lanes is left to the end of all calls.
+pub(super) struct Dots<T> {
+    pub g: *const T,
+    pub g_row: usize,
+    pub x: *const T,
+    pub x_row: usize,
+    pub len: usize,
+    /// A register for each `r` and `t`.
+    pub acc: *mut T,
+    /// Distance between the rows of `acc`, in elements.
+    pub acc_row: usize,
+}
+
+/// # Safety
+/// The processor has the instruction set of `V`. `R` rows of `len` elements are readable at `g`, `C` rows at `x`, and registers at `acc`
+/// are writable, without overlap.
+#[inline(always)]
+unsafe fn dots<V: Vector, const R: usize, const C: usize>(a: &Dots<V::Elem>) {
+    // SAFETY: whole registers are read only below `len`, the last lanes by mask.
+    unsafe {
+        let mut acc = [[V::zero(); C]; R];
+        let whole = a.len - a.len % V::LANES;
+        let (mut g, mut x) = (a.g, a.x);
+        let mut j = 0;
+        while j < whole {
+            let mut xs = [V::zero(); C];
+            for t in 0..C {
+                xs[t] = V::load(x.wrapping_add(t * a.x_row));
+            }
+            for r in 0..R {
+                let gr = V::load(g.wrapping_add(r * a.g_row));
+                for t in 0..C {
+                    acc[r][t] = gr.fma(xs[t], acc[r][t]);
+                }
+            }
+            g = g.wrapping_add(V::LANES);
+            x = x.wrapping_add(V::LANES);
+            j += V::LANES;
+        }
+        if whole < a.len {
+            let mask = V::mask(a.len - whole);
+            for t in 0..C {
+                let xt = V::load_part(x.wrapping_add(t * a.x_row), mask);
+                for r in 0..R {
+                    let gr = V::load_part(g.wrapping_add(r * a.g_row), mask);
+                    acc[r][t] = gr.fma(xt, acc[r][t]);
+                }
+            }
+        }
+        for r in 0..R {
+            for t in 0..C {
+                let at = a.acc.add(r * a.acc_row + t * V::LANES);
+                acc[r][t].add(V::load(at)).store(at);
+            }
+        }
+    }
+}
+
+/// The table of one instruction set.
+macro_rules! routines {
+    ($module:ident, $name:ident, $t:ty, $v:ty, dot rows $dot_rows:literal $(, #[$feature:meta])?) => {
+        mod $module {
+            use super::*;
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unused_imports)]
+            use std::arch::x86_64::*;
+            $(#[$feature])?
+            unsafe fn rows(a: &Rows<$t>) {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { super::rows::<$v>(a) }
+            }
+            $(#[$feature])?
+            unsafe fn dots<const R: usize, const C: usize>(a: &Dots<$t>) {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { super::dots::<$v, R, C>(a) }
+            }
+            pub static $name: Routines<$t> = Routines {
+                lanes: <$v as Vector>::LANES,
+                dot_rows: $dot_rows,
+                rows,
+                dots: [
+                    [dots::<1, 1>, dots::<1, 2>, dots::<1, 3>],
+                    [dots::<2, 1>, dots::<2, 2>, dots::<2, 3>],
+                    [dots::<4, 1>, dots::<4, 2>, dots::<4, 3>],
+                    [dots::<8, 1>, dots::<8, 2>, dots::<8, 3>],
+                ],
+            };
+        }
+    };
+}
+
+routines!(portable_f32, PORTABLE, f32, Lanes<f32, 4>, dot rows 2);
+routines!(portable_f64, PORTABLE, f64, Lanes<f64, 2>, dot rows 2);
+#[cfg(target_arch = "x86_64")]
+routines!(avx2_f32, AVX2, f32, __m256, dot rows 4, #[target_feature(enable = "avx2,fma")]);
+#[cfg(target_arch = "x86_64")]
+routines!(avx2_f64, AVX2, f64, __m256d, dot rows 4, #[target_feature(enable = "avx2,fma")]);
+#[cfg(target_arch = "x86_64")]
+routines!(avx512_f32, AVX512, f32, __m512, dot rows 8, #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]);
+#[cfg(target_arch = "x86_64")]
+routines!(avx512_f64, AVX512, f64, __m512d, dot rows 8, #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]);
+
+impl HasRoutines for f32 {
+    fn routines(isa: Isa) -> &'static Routines<f32> {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512_f32::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2_f32::AVX2,
+            _ => &portable_f32::PORTABLE,
+        }
+    }
+}
+
+impl HasRoutines for f64 {
+    fn routines(isa: Isa) -> &'static Routines<f64> {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512_f64::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2_f64::AVX2,
+            _ => &portable_f64::PORTABLE,
+        }
+    }
+}
