@@ -45,8 +45,8 @@ pub mod prelude {
     pub use crate::error::{Error, Result};
     pub use crate::float::Float;
     pub use crate::nn::{
-        Buffer, CrossEntropy, Dense, Flatten, Layer, Mode, Module, Mse, Param, Reduction,
-        Sequential,
+        AdaptiveAvgPool2d, AvgPool2d, Buffer, Conv2d, CrossEntropy, Dense, Flatten, Layer,
+        MaxPool2d, Mode, Module, Mse, Param, Reduction, Sequential,
     };
     pub use crate::optim::{Adam, AdamW, Sgd};
     pub use crate::tensor::Tensor;

@@ -1,18 +1,22 @@
 //! Layers: plain structs of parameters, walked by one visitor.
 
 mod activation;
+mod conv;
 mod dense;
 mod dropout;
 mod flatten;
 mod init;
 mod module;
 mod param;
+mod pool;
 mod sequential;
 mod summary;
 mod watch;
 
+pub use crate::ops::{Conv2dParams, ConvTranspose2dParams, Padding, Pair, Pool2d};
 pub use crate::ops::{CrossEntropy, Mse, NllLoss, Reduction, Targets};
 pub use activation::{LogSoftmax, ReLU, Softmax};
+pub use conv::{Conv2d, Conv2dBuilder};
 pub use dense::{Dense, DenseBuilder};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
@@ -20,4 +24,5 @@ pub use init::{Fan, Fans, Init, Nonlinearity};
 pub use module::{AnyBuffer, Item, ItemMut, Layer, Module, Visitor, VisitorMut};
 pub(crate) use param::with_param;
 pub use param::{Buffer, Mode, Param, ParamMut, ParamRef};
+pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
 pub use sequential::{BoxedLayer, Sequential};

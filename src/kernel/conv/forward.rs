@@ -37,7 +37,11 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
             let run = |planes: &[T]| {
                 // SAFETY: the planes hold every pixel that a tap meets (`Planes`), and unit `i` owns its `y_unit` elements of y.
                 unsafe {
-                    if parallel { job.run_parallel(a, part(g), planes, out) } else { job.run(a, part(g), planes, out) }
+                    if parallel {
+                        job.run_parallel(a, part(g), planes, out)
+                    } else {
+                        job.run(a, part(g), planes, out)
+                    }
                 }
             };
             let image = &x[i * x_unit..(i + 1) * x_unit];

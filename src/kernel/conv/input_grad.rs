@@ -69,8 +69,7 @@ pub(crate) fn input_grad<T: Float>(c: &Conv, g: &[T], w: &[T], dx: &mut [T]) {
     let planes = Planes::new(c.output(), pad, [1, 1]);
     let pairs: Vec<(&Phase, &Phase)> =
         axes[0].iter().flat_map(|y| axes[1].iter().map(move |x| (y, x))).collect();
-    let jobs: Vec<Shifted<T>> =
-        pairs.iter().map(|&(y, x)| job(c, &planes, pad, y, x)).collect();
+    let jobs: Vec<Shifted<T>> = pairs.iter().map(|&(y, x)| job(c, &planes, pad, y, x)).collect();
     let weights: usize = jobs.iter().map(Shifted::packed_len).sum();
     with_packed(c.groups * weights, |packed| {
         let mut rest = &mut *packed;
@@ -115,8 +114,15 @@ pub(crate) fn input_grad<T: Float>(c: &Conv, g: &[T], w: &[T], dx: &mut [T]) {
 }
 
 /// The product of one phase.
-fn job<T: Float>(c: &Conv, planes: &Planes, pad: [[isize; 2]; 2], y: &Phase, x: &Phase) -> Shifted<T> {
-    let place = |axis: usize, p: &Phase, e: usize| (p.q as isize - e as isize + pad[axis][0]) as usize;
+fn job<T: Float>(
+    c: &Conv,
+    planes: &Planes,
+    pad: [[isize; 2]; 2],
+    y: &Phase,
+    x: &Phase,
+) -> Shifted<T> {
+    let place =
+        |axis: usize, p: &Phase, e: usize| (p.q as isize - e as isize + pad[axis][0]) as usize;
     let mut offs = Vec::with_capacity(c.c_out * y.taps.len() * x.taps.len());
     for o in 0..c.c_out {
         // Taps in descending order read the planes in ascending order.
@@ -131,7 +137,15 @@ fn job<T: Float>(c: &Conv, planes: &Planes, pad: [[isize; 2]; 2], y: &Phase, x: 
 }
 
 /// Packs the taps of one phase, input channels as rows.
-fn pack<T: Float>(c: &Conv, job: &Shifted<T>, group: usize, y: &Phase, x: &Phase, w: &[T], to: &mut [T]) {
+fn pack<T: Float>(
+    c: &Conv,
+    job: &Shifted<T>,
+    group: usize,
+    y: &Phase,
+    x: &Phase,
+    w: &[T],
+    to: &mut [T],
+) {
     let taps: Vec<usize> = y
         .taps
         .iter()
@@ -164,7 +178,13 @@ unsafe fn phase<T: Float>(
 ) {
     let run = |out: *mut T| {
         // SAFETY: the caller's promise.
-        unsafe { if parallel { job.run_parallel(a, None, planes, out) } else { job.run(a, None, planes, out) } }
+        unsafe {
+            if parallel {
+                job.run_parallel(a, None, planes, out)
+            } else {
+                job.run(a, None, planes, out)
+            }
+        }
     };
     if c.stride == [1, 1] {
         return run(out);

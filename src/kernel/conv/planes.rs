@@ -116,7 +116,8 @@ impl Planes {
     ) {
         let (first, last) = self.inner_rows(py);
         let (row, width) = (self.row, self.source[1]);
-        let source_row = |q: usize| (q * self.stride[0] + py - self.before[0] + self.skip[0]) * width;
+        let source_row =
+            |q: usize| (q * self.stride[0] + py - self.before[0] + self.skip[0]) * width;
         if self.stride[1] == 1 {
             if last == first || self.inner[1] == 0 {
                 dst[..self.phase].fill(T::ZERO);
@@ -198,10 +199,21 @@ impl Planes {
                         let y = q * sh + py - self.before[0] + self.skip[0];
                         let x = c0 * sw + px - self.before[1] + self.skip[1];
                         let from = &src[y * self.source[1] + x..];
-                        unsafe { transpose(avx2, count, from.as_ptr(), sw, plane, channels, dst[to..].as_mut_ptr()) };
+                        unsafe {
+                            transpose(
+                                avx2,
+                                count,
+                                from.as_ptr(),
+                                sw,
+                                plane,
+                                channels,
+                                dst[to..].as_mut_ptr(),
+                            )
+                        };
                     }
                 }
-                let end = if py == sh - 1 && px == sw - 1 { self.channel } else { start + self.phase };
+                let end =
+                    if py == sh - 1 && px == sw - 1 { self.channel } else { start + self.phase };
                 dst[done..(end * channels).max(done)].fill(T::ZERO);
             }
         }

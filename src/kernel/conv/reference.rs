@@ -38,9 +38,8 @@ pub(crate) fn for_each_product(c: &Conv, mut f: impl FnMut(usize, usize, usize))
 /// The output.
 pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<f64> {
     let (plane, channels) = (c.output()[0] * c.output()[1], c.groups * c.c_out);
-    let mut y: Vec<f64> = (0..c.y_len())
-        .map(|i| bias.map_or(0.0, |b| b[i / plane % channels].as_f64()))
-        .collect();
+    let mut y: Vec<f64> =
+        (0..c.y_len()).map(|i| bias.map_or(0.0, |b| b[i / plane % channels].as_f64())).collect();
     for_each_product(c, |i, j, k| y[k] += x[i].as_f64() * w[j].as_f64());
     y
 }

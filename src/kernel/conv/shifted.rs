@@ -50,12 +50,7 @@ pub(super) struct Shifted<T: Float> {
 }
 
 impl<T: Float> Shifted<T> {
-    pub(super) fn new(
-        m: usize,
-        offs: Vec<isize>,
-        out: [usize; 2],
-        row: usize,
-    ) -> Self {
+    pub(super) fn new(m: usize, offs: Vec<isize>, out: [usize; 2], row: usize) -> Self {
         let family = T::family(isa());
         let k = offs.len() as f64;
         let flat = ((out[0].max(1) - 1) * row + out[1]).div_ceil(family.lanes) as f64;
@@ -134,11 +129,18 @@ impl<T: Float> Shifted<T> {
     ///
     /// # Safety
     /// As [`run`](Self::run).
-    pub(super) unsafe fn run_parallel(&self, a: &[T], bias: Option<&[T]>, planes: &[T], out: *mut T) {
+    pub(super) unsafe fn run_parallel(
+        &self,
+        a: &[T],
+        bias: Option<&[T]>,
+        planes: &[T],
+        out: *mut T,
+    ) {
         let (ns, tiles) = (self.ns(), self.tiles());
         let parts = ((ns / 4_000.0) as usize).clamp(1, 32);
         let row_parts = tiles.min(parts);
-        let y_parts = self.out[0].div_ceil(self.block_rows()).max(parts.div_ceil(row_parts)).min(self.out[0]);
+        let y_parts =
+            self.out[0].div_ceil(self.block_rows()).max(parts.div_ceil(row_parts)).min(self.out[0]);
         let out = SyncPtr(out);
         par::for_each(row_parts * y_parts, ns / (row_parts * y_parts) as f64, |i| {
             let (ty, tr) = (i % y_parts, i / y_parts);
@@ -175,7 +177,9 @@ impl<T: Float> Shifted<T> {
             // SAFETY: the tile's rows and these pixels belong to this call alone, by the caller's promise.
             unsafe {
                 match self.columns {
-                    Columns::Direct => self.strip((panel, end - start), bias, planes, at, flat, to, plane),
+                    Columns::Direct => {
+                        self.strip((panel, end - start), bias, planes, at, flat, to, plane)
+                    }
                     Columns::Rows => {
                         for y in 0..ys.len() {
                             let (at, to) = (at + y * self.row, to.wrapping_add(y * width));

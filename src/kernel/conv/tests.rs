@@ -41,16 +41,15 @@ fn check<T: Float>(c: &Conv, seed: u64, tol: f64) {
 fn shape(rng: &mut impl rand::Rng, most: usize) -> Conv {
     use rand::RngExt;
     loop {
-        let mut pair = |lo: usize, hi: usize| [rng.random_range(lo..=hi), rng.random_range(lo..=hi)];
+        let mut pair =
+            |lo: usize, hi: usize| [rng.random_range(lo..=hi), rng.random_range(lo..=hi)];
         let (kernel, stride, dilation) = (pair(1, 4), pair(1, 3), pair(1, 3));
         let (input, before, after) = (pair(1, most), pair(0, 4), pair(0, 4));
         let [groups, _] = pair(1, 3);
         let [c_in, c_out] = pair(1, 20);
         let [batch, _] = pair(1, 10);
         let pad = [[before[0], after[0]], [before[1], after[1]]];
-        let fits = (0..2).all(|i| {
-            input[i] + pad[i][0] + pad[i][1] > dilation[i] * (kernel[i] - 1)
-        });
+        let fits = (0..2).all(|i| input[i] + pad[i][0] + pad[i][1] > dilation[i] * (kernel[i] - 1));
         if fits {
             return Conv { batch, groups, c_in, c_out, input, kernel, stride, dilation, pad };
         }
@@ -72,7 +71,15 @@ fn random_shapes_agree_with_the_plain_loops() {
     }
 }
 
-fn square(batch: usize, c_in: usize, size: usize, c_out: usize, k: usize, s: usize, p: usize) -> Conv {
+fn square(
+    batch: usize,
+    c_in: usize,
+    size: usize,
+    c_out: usize,
+    k: usize,
+    s: usize,
+    p: usize,
+) -> Conv {
     Conv {
         batch,
         groups: 1,
@@ -130,7 +137,11 @@ fn values_behind_the_last_image_are_not_read() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    for c in [square(32, 32, 13, 64, 3, 1, 0), square(32, 1, 28, 32, 3, 1, 0), square(2, 64, 28, 64, 3, 2, 1)] {
+    for c in [
+        square(32, 32, 13, 64, 3, 1, 0),
+        square(32, 1, 28, 32, 3, 1, 0),
+        square(2, 64, 28, 64, 3, 2, 1),
+    ] {
         let x: Vec<f32> = values(c.x_len(), 1);
         let w: Vec<f32> = values(c.w_len(), 2);
         let g: Vec<f32> = values(c.y_len(), 3);

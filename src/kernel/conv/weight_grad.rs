@@ -74,7 +74,9 @@ pub(crate) fn weight_grad<T: Float>(
         });
         if let Some(dw) = dw.as_deref_mut() {
             let per_row = c.c_in * c.taps();
-            par::for_each_chunk_mut(dw, per_row, plan.parts as f64, |row, to| plan.add_up(sums, row, to));
+            par::for_each_chunk_mut(dw, per_row, plan.parts as f64, |row, to| {
+                plan.add_up(sums, row, to)
+            });
         }
         if let Some(db) = db.as_deref_mut() {
             for (row, to) in db.iter_mut().enumerate() {
@@ -150,19 +152,31 @@ impl<'a, T: Float> Plan<'a, T> {
     ///
     /// # Safety
     /// `sums` has room for a unit, and nobody else touches these rows of it.
-    unsafe fn part(&self, x: &[T], g: &[T], group: usize, images: Range<usize>, rows: Range<usize>, sums: *mut T) {
+    unsafe fn part(
+        &self,
+        x: &[T],
+        g: &[T],
+        group: usize,
+        images: Range<usize>,
+        rows: Range<usize>,
+        sums: *mut T,
+    ) {
         let c = self.c;
         let plane = c.y_plane();
         // SAFETY: the caller's promise; rows of the bias are registers of their own.
         unsafe {
             let bias = sums.add(self.weights);
             if self.bias {
-                std::slice::from_raw_parts_mut(bias.add(rows.start * self.lanes), rows.len() * self.lanes)
-                    .fill(T::ZERO);
+                std::slice::from_raw_parts_mut(
+                    bias.add(rows.start * self.lanes),
+                    rows.len() * self.lanes,
+                )
+                .fill(T::ZERO);
             }
             if let Kind::Narrow { taps } = &self.kind {
                 let row = taps.len() * self.lanes;
-                std::slice::from_raw_parts_mut(sums.add(rows.start * row), rows.len() * row).fill(T::ZERO);
+                std::slice::from_raw_parts_mut(sums.add(rows.start * row), rows.len() * row)
+                    .fill(T::ZERO);
             }
             for n in images.clone() {
                 let unit = n * c.groups + group;
@@ -179,7 +193,15 @@ impl<'a, T: Float> Plan<'a, T> {
                 if self.bias {
                     for p in (0..plane).step_by(self.ones.len()) {
                         let len = self.ones.len().min(plane - p);
-                        self.dots(g, plane, p, len, &rows, (self.ones.as_ptr(), 0, 1), (bias, self.lanes));
+                        self.dots(
+                            g,
+                            plane,
+                            p,
+                            len,
+                            &rows,
+                            (self.ones.as_ptr(), 0, 1),
+                            (bias, self.lanes),
+                        );
                     }
                 }
             }
@@ -266,7 +288,14 @@ impl<'a, T: Float> Plan<'a, T> {
 
     /// # Safety
     /// As [`part`](Self::part); `planes` is the image laid out.
-    unsafe fn narrow_planes(&self, planes: &[T], g: &[T], rows: &Range<usize>, taps: &[usize], sums: *mut T) {
+    unsafe fn narrow_planes(
+        &self,
+        planes: &[T],
+        g: &[T],
+        rows: &Range<usize>,
+        taps: &[usize],
+        sums: *mut T,
+    ) {
         let plane = self.c.y_plane();
         let [height, width] = self.c.output();
         let step = (DOT_BLOCK / width).max(1);
@@ -341,12 +370,16 @@ impl<'a, T: Float> Plan<'a, T> {
     fn add_up(&self, sums: &[T], row: usize, to: &mut [T]) {
         let c = self.c;
         let (group, o) = (row / c.c_out, row % c.c_out);
-        let parts = (0..self.parts).map(|p| &sums[(p * c.groups + group) * self.unit..][..self.unit]);
+        let parts =
+            (0..self.parts).map(|p| &sums[(p * c.groups + group) * self.unit..][..self.unit]);
         match &self.kind {
             Kind::Narrow { taps } => {
                 for (t, to) in to.iter_mut().enumerate() {
                     let at = (o * taps.len() + t) * self.lanes;
-                    *to = parts.clone().map(|p| total(&p[at..at + self.lanes])).fold(T::ZERO, |a, b| a + b);
+                    *to = parts
+                        .clone()
+                        .map(|p| total(&p[at..at + self.lanes]))
+                        .fold(T::ZERO, |a, b| a + b);
                 }
             }
             Kind::Wide { bases, cols, .. } => {
@@ -358,7 +391,8 @@ impl<'a, T: Float> Plan<'a, T> {
                     for k in 0..cols / c.c_in {
                         for ci in 0..c.c_in {
                             let at = at + k * c.c_in + ci;
-                            to[ci * taps + first + k] = parts.clone().map(|p| p[at]).fold(T::ZERO, |a, b| a + b);
+                            to[ci * taps + first + k] =
+                                parts.clone().map(|p| p[at]).fold(T::ZERO, |a, b| a + b);
                         }
                     }
                 }
