@@ -18,9 +18,9 @@ mod matmul;
 mod mse;
 mod nll;
 mod operators;
+mod pool;
 mod product;
 mod rule;
-mod pool;
 mod shape;
 mod softmax;
 mod spread;
@@ -35,3 +35,4 @@ pub use nll::NllLoss;
 pub use pool::Pool2d;
 pub use shape::{Index, IntoIndices, Slice};
 pub use window::{Padding, Pair};
+#[cfg(test)]

@@ -4,7 +4,7 @@ use crate::autograd::gradcheck;
 /// Different numbers in a mixed order, so that no two are close.
 fn mixed(shape: &[usize]) -> Tensor<f64> {
     let n: usize = shape.iter().product();
-    Tensor::from_fn(shape, |i| ((i * 7919) % n.max(1)) as f64 * 0.25 - 3.0).unwrap()
+    Tensor::from_fn(shape, |i| ((i * 7919) % n.max(1)) as f64 / 1024.0 - 1.0).unwrap()
 }
 
 fn single(x: &Tensor<f64>) -> Tensor {

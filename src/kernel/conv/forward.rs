@@ -11,6 +11,9 @@ use crate::kernel::simd::isa;
 /// Below this many images (times groups), a single one is shared among threads.
 pub(super) const MANY: usize = 8;
 
+/// Sums up to this length take the bias as a product.
+const SHORT: usize = 48;
+
 /// Writes the output for dense operands: `x [batch, groups*c_in, h, w]`, `w [groups*c_out, c_in, kh, kw]`.
 pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
     assert_eq!((x.len(), w.len(), y.len()), (c.x_len(), c.w_len(), c.y_len()));
@@ -18,14 +21,25 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
         return;
     }
     let planes = Planes::new(c.input, c.pad.map(|p| p.map(|v| v as isize)), c.stride);
-    let offs = offsets(c, &planes);
+    let mut offs = offsets(c, &planes);
     let k = offs.len();
+    // Where sums are short, the bias costs less as one more product, with a channel of ones, than at the sums' end.
+    let ones = if k <= SHORT { bias } else { None };
+    let bias = if ones.is_some() { None } else { bias };
+    if ones.is_some() {
+        offs.push((c.c_in * planes.channel) as isize);
+    }
     let part = |g: usize| bias.map(|b| &b[g * c.c_out..(g + 1) * c.c_out]);
     let job = Shifted::new(c.c_out, offs, c.output(), planes.row);
     with_packed(c.groups * job.packed_len(), |packed| {
         for (g, to) in packed.chunks_exact_mut(job.packed_len().max(1)).enumerate() {
             let w = &w[g * c.c_out * k..(g + 1) * c.c_out * k];
-            job.pack(to, |i, p| w[i * k + p]);
+            match ones {
+                None => job.pack(to, |i, p| w[i * k + p]),
+                Some(b) => {
+                    job.pack(to, |i, p| if p < k { w[i * k + p] } else { b[g * c.c_out + i] })
+                }
+            }
         }
         let packed = &*packed;
         let (x_unit, y_unit) = (c.c_in * c.x_plane(), c.c_out * c.y_plane());
@@ -45,12 +59,16 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
                 }
             };
             let image = &x[i * x_unit..(i + 1) * x_unit];
-            if planes.as_is {
+            if planes.as_is && ones.is_none() {
                 return run(&x[i * x_unit..]);
             }
             with(&PLANES, |scratch| {
-                let buffer = scratch.get::<T>(planes.len(c.c_in));
+                let buffer = scratch.get::<T>(planes.len(c.c_in + ones.is_some() as usize));
                 planes.fill(T::routines(isa()), image, c.c_in, buffer);
+                if ones.is_some() {
+                    // After the planes, whose last row may be written beyond its end.
+                    buffer[c.c_in * planes.channel..].fill(T::ONE);
+                }
                 run(buffer);
             });
         };

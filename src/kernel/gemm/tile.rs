@@ -133,11 +133,20 @@ unsafe fn tile<V: Vector, const R: usize, const NV: usize, const TABLE: bool, co
         };
         // The two commonest endings are short enough to be unrolled, so that sums go from register to C. The general one is
         // not: it would turn `acc` into memory and each multiply-add above into a store as well, hence the copy.
-        if whole && !t.accumulate && t.bias_col.is_null() && t.bias_row.is_null() && !t.relu {
+        if !t.accumulate && t.bias_col.is_null() && t.bias_row.is_null() && !t.relu {
+            if whole {
+                for i in 0..R {
+                    for v in 0..NV {
+                        acc[i][v].store(c_at(i, v));
+                    }
+                }
+                return;
+            }
             for i in 0..R {
-                for v in 0..NV {
+                for v in 0..NV - 1 {
                     acc[i][v].store(c_at(i, v));
                 }
+                acc[i][NV - 1].store_part(c_at(i, NV - 1), mask);
             }
             return;
         }

@@ -2,11 +2,16 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+mod two;
+
 use std::marker::PhantomData;
 
 use crate::element::Element;
 use crate::float::Float;
 use crate::kernel::par::{self, SyncPtr};
+#[cfg(target_arch = "x86_64")]
+use crate::kernel::simd::isa;
 
 /// Windows along the two axes of planes that lie one after another. Whoever makes one has checked that nothing overflows, that
 /// kernel, stride and dilation are at least 1, and that `out` follows from the rest.
@@ -46,6 +51,22 @@ impl Windows {
             .checked_sub(self.pad[axis])
             .filter(|&p| p < self.input[axis])
     }
+}
+
+/// A slice of `A`, which is `B` under another name.
+#[cfg(target_arch = "x86_64")]
+fn same<A: Element, B: Element>(a: &[A]) -> &[B] {
+    assert_eq!(A::DTYPE, B::DTYPE);
+    // SAFETY: each element type has a name of its own, so `A` and `B` are the same type.
+    unsafe { std::slice::from_raw_parts(a.as_ptr().cast(), a.len()) }
+}
+
+/// As [`same`], for writing.
+#[cfg(target_arch = "x86_64")]
+fn same_mut<A: Element, B: Element>(a: &mut [A]) -> &mut [B] {
+    assert_eq!(A::DTYPE, B::DTYPE);
+    // SAFETY: as in `same`; the borrow is exclusive.
+    unsafe { std::slice::from_raw_parts_mut(a.as_mut_ptr().cast(), a.len()) }
 }
 
 /// Where in its window the largest element stands: row-major, in as few bytes as the window allows.
@@ -117,6 +138,15 @@ pub(crate) fn max<T: Float, P: Place>(w: &Windows, x: &[T], y: &mut [T], places:
     }
     let places = places.map(|p| Chunks::new(p, m));
     let y = Chunks::new(y, m);
+    #[cfg(target_arch = "x86_64")]
+    if two::fits::<T, P>(w) {
+        return par::for_each(w.planes, m as f64 * 0.25, |i| {
+            let x = &x[i * n..(i + 1) * n];
+            // SAFETY: part `i` runs once, and takes chunk `i` alone.
+            let (y, places) = unsafe { (y.get(i), places.as_ref().map(|p| p.get(i))) };
+            two::max(isa(), w, same(x), same_mut(y), places.map_or(&mut [], same_mut));
+        });
+    }
     let ns = m as f64 * (w.kernel[0] * w.kernel[1]) as f64 * 0.7;
     par::for_each(w.planes, ns, |i| {
         let x = &x[i * n..(i + 1) * n];
@@ -158,6 +188,14 @@ pub(crate) fn max_grad<T: Float, P: Place>(w: &Windows, g: &[T], places: &[P], d
         return;
     }
     let dx = Chunks::new(dx, n);
+    #[cfg(target_arch = "x86_64")]
+    if two::fits::<T, P>(w) {
+        return par::for_each(w.planes, n as f64 * 0.1, |i| {
+            let (g, places) = (&g[i * m..(i + 1) * m], &places[i * m..(i + 1) * m]);
+            // SAFETY: part `i` runs once, and takes chunk `i` alone.
+            two::grad(isa(), w, same(g), same(places), same_mut(unsafe { dx.get(i) }));
+        });
+    }
     par::for_each(w.planes, n as f64 * 0.3 + m as f64 * 1.5, |i| {
         // SAFETY: part `i` runs once, and takes chunk `i` alone.
         let dx = unsafe { dx.get(i) };
