@@ -35,4 +35,3 @@ pub use nll::NllLoss;
 pub use pool::Pool2d;
 pub use shape::{Index, IntoIndices, Slice};
 pub use window::{Padding, Pair};
-#[cfg(test)]

@@ -33,7 +33,7 @@ fn phases(c: &Conv, axis: usize) -> Vec<Phase> {
         let q = before.saturating_sub(r).div_ceil(s);
         let end = (before + size).saturating_sub(r).div_ceil(s);
         let taps = (0..c.kernel[axis])
-            .filter(|k| k * d >= r && (k * d - r) % s == 0)
+            .filter(|k| k * d >= r && (k * d - r).is_multiple_of(s))
             .map(|k| (k, (k * d - r) / s))
             .collect();
         Phase { first: q * s + r - before, count: end.saturating_sub(q), q, taps }

@@ -17,6 +17,8 @@
 //!
 //! How work is split depends on the shape only, and each sum has one order: the bits do not depend on the number of threads.
 #![allow(unsafe_code)]
+// An operand is a pointer, a stride and a length; loops over rows of registers run in step with pointers.
+#![allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 
 mod forward;
 mod input_grad;

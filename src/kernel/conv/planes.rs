@@ -23,7 +23,6 @@ pub(super) struct Planes {
     inner: [usize; 2],
     /// Zeros before it.
     before: [usize; 2],
-    padded: [usize; 2],
     stride: [usize; 2],
     /// Rows of a phase.
     rows: usize,
@@ -62,7 +61,7 @@ impl Planes {
             // Channels a power of two apart would compete for the same lines of the cache.
             channel += 16;
         }
-        Self { source, skip, inner, before, padded, stride, rows, row, phase, channel, as_is }
+        Self { source, skip, inner, before, stride, rows, row, phase, channel, as_is }
     }
 
     /// Where padded coordinate `(r, c)` stands in its channel.
@@ -175,9 +174,9 @@ impl Planes {
         let plane = self.source[0] * self.source[1];
         assert!(src.len() >= channels * plane);
         assert!(dst.len() >= self.channel * channels + SLACK);
-        // SAFETY (of the blocks below): the elements read are those of `channels` planes inside `src`; at most 8 elements behind
-        // what is asked for are written, which the slack has room for.
         if self.as_is {
+            // SAFETY: `channels` planes are inside `src`, by the assertion; at most 8 elements behind what is asked for are
+            // written, which the slack has room for.
             unsafe { transpose(avx2, plane, src.as_ptr(), 1, plane, channels, dst.as_mut_ptr()) };
             return;
         }
@@ -199,6 +198,7 @@ impl Planes {
                         let y = q * sh + py - self.before[0] + self.skip[0];
                         let x = c0 * sw + px - self.before[1] + self.skip[1];
                         let from = &src[y * self.source[1] + x..];
+                        // SAFETY: columns `c0..c1` of a row hold columns of the source; otherwise as above.
                         unsafe {
                             transpose(
                                 avx2,

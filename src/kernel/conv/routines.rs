@@ -12,8 +12,11 @@ pub struct Routines<T: 'static> {
     pub dot_rows: usize,
     pub(super) rows: unsafe fn(&Rows<T>),
     /// By rows (1, 2, 4, 8) and columns (1 to 3).
-    pub(super) dots: [[unsafe fn(&Dots<T>); DOT_COLS]; 4],
+    pub(super) dots: [[DotsFn<T>; DOT_COLS]; 4],
 }
+
+/// A routine that computes [`Dots`].
+type DotsFn<T> = unsafe fn(&Dots<T>);
 
 /// Most columns of [`Dots`].
 pub(super) const DOT_COLS: usize = 3;

@@ -47,8 +47,8 @@ pub(crate) fn weight_grad<T: Float>(
     db: Option<&mut [T]>,
 ) {
     assert_eq!((x.len(), g.len()), (c.x_len(), c.y_len()));
-    let mut dw = dw.filter(|d| !d.is_empty());
-    let mut db = db.filter(|d| !d.is_empty());
+    let dw = dw.filter(|d| !d.is_empty());
+    let db = db.filter(|d| !d.is_empty());
     assert!(dw.as_ref().is_none_or(|d| d.len() == c.w_len()));
     assert!(db.as_ref().is_none_or(|d| d.len() == c.groups * c.c_out));
     if g.is_empty() {
@@ -72,13 +72,13 @@ pub(crate) fn weight_grad<T: Float>(
             // SAFETY: each unit has `plan.unit` elements of the sums, and each split of it rows of its own.
             unsafe { plan.part(x, g, group, images, rows, base.get().add(unit * plan.unit)) };
         });
-        if let Some(dw) = dw.as_deref_mut() {
+        if let Some(dw) = dw {
             let per_row = c.c_in * c.taps();
             par::for_each_chunk_mut(dw, per_row, plan.parts as f64, |row, to| {
                 plan.add_up(sums, row, to)
             });
         }
-        if let Some(db) = db.as_deref_mut() {
+        if let Some(db) = db {
             for (row, to) in db.iter_mut().enumerate() {
                 *to = plan.add_up_bias(sums, row);
             }

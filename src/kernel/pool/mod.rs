@@ -39,11 +39,6 @@ impl Windows {
         self.out[0] * self.out[1]
     }
 
-    /// Whether no element belongs to two windows.
-    fn apart(&self) -> bool {
-        (0..2).all(|i| self.stride[i] > self.dilation[i] * (self.kernel[i] - 1))
-    }
-
     /// Coordinate of tap `k` of window `o`, if it is inside.
     #[inline(always)]
     fn place(&self, axis: usize, o: usize, k: usize) -> Option<usize> {
