@@ -21,10 +21,7 @@ mod source;
 pub(crate) mod update;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
-pub trait FloatKernels:
-    gemm::GemmElement + math::VecMath + conv::routines::HasRoutines
-{
-}
+pub trait FloatKernels: gemm::GemmElement + math::VecMath + conv::routines::HasRoutines {}
 
 impl FloatKernels for f32 {}
 impl FloatKernels for f64 {}
