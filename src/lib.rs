@@ -9,6 +9,7 @@ pub mod data;
 pub mod element;
 pub mod error;
 mod float;
+pub mod io;
 mod kernel;
 pub mod nn;
 mod ops;
@@ -44,11 +45,13 @@ pub mod prelude {
     pub use crate::element::{DType, Element, Num};
     pub use crate::error::{Error, Result};
     pub use crate::float::Float;
+    pub use crate::io::Checkpoint;
     pub use crate::nn::{
-        AdaptiveAvgPool2d, AvgPool2d, Buffer, Conv2d, CrossEntropy, Dense, Flatten, Layer,
-        MaxPool2d, Mode, Module, Mse, Param, Reduction, Sequential,
+        AdaptiveAvgPool2d, AvgPool2d, Buffer, Conv2d, CrossEntropy, Dense, Dropout, ELU, Flatten,
+        GELU, GELUTanh, Init, Layer, LeakyReLU, LogSoftmax, MaxPool2d, Mode, Module, Mse, Padding,
+        Param, Pool2d, ReLU, Reduction, Sequential, Sigmoid, Softmax, Tanh,
     };
-    pub use crate::optim::{Adam, AdamW, Sgd};
+    pub use crate::optim::{Adam, AdamW, ElasticNet, L1, L2, Penalty, Sgd};
     pub use crate::tensor::Tensor;
     pub use gradus_derive::Module;
     pub use rand::Rng;

@@ -52,7 +52,6 @@ impl<T: Float> Tensor<T> {
                 return Err(Error::TapeConsumed { op });
             }
             state.consumed = true;
-            state.leaf_of.clear();
             (std::mem::take(&mut state.nodes), std::mem::take(&mut state.params))
         };
         let mut leaves = propagate(nodes, root, AnyTensor::new(seed))?;

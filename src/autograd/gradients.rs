@@ -7,6 +7,7 @@ use super::any::{AnyTensor, with_any};
 use super::tape::TapeCore;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::kernel::vector;
 use crate::tensor::Tensor;
 
 /// The identity of a parameter. Clones of a model keep it, so the gradients of a watched copy find the original.
@@ -146,19 +147,51 @@ impl Gradients {
         self.every().map(|g| with_any!(g, t => sum_of_squares(t))).sum::<f64>().sqrt()
     }
 
+    /// The p-norm of all parameter gradients taken as one vector: (Σ |g|ᵖ)^(1/p), or the largest |g| for an infinite p.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] unless p is above 0.
+    pub fn norm_p(&self, p: f64) -> Result<f64> {
+        if p.is_nan() || p <= 0.0 {
+            return Err(Error::argument(
+                "norm_p",
+                format!("p is {p}; it must be above 0, perhaps infinite"),
+            ));
+        }
+        if p == 2.0 {
+            return Ok(self.norm());
+        }
+        let numbers = self.every().flat_map(|g| -> Vec<f64> {
+            with_any!(g, t => t.iter().map(|v| v.as_f64().abs()).collect())
+        });
+        if p.is_infinite() {
+            // A NaN must come out as one, which `f64::max` would swallow.
+            return Ok(numbers.fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a }));
+        }
+        Ok(numbers.map(|v| v.powf(p)).sum::<f64>().powf(1.0 / p))
+    }
+
     /// Scales all gradients down together so that their global norm is at most `max`, and returns the norm before: they are
     /// multiplied by `min(1, max / (norm + 1e-6))` (Pascanu et al. 2013), as in PyTorch's `clip_grad_norm_`.
     ///
     /// # Errors
     /// [`Error::Argument`] if `max` is negative or not a number, [`Error::NonFinite`] if the norm is infinite or not a number.
     pub fn clip_norm(&mut self, max: f64) -> Result<f64> {
+        self.clip_norm_p(max, 2.0)
+    }
+
+    /// [`clip_norm`](Self::clip_norm) by the [p-norm](Self::norm_p).
+    ///
+    /// # Errors
+    /// As `clip_norm`, and [`Error::Argument`] unless p is above 0.
+    pub fn clip_norm_p(&mut self, max: f64, p: f64) -> Result<f64> {
         if max.is_nan() || max < 0.0 {
             return Err(Error::argument(
                 "clip_norm",
                 format!("the largest norm is {max}; it must be 0 or more"),
             ));
         }
-        let norm = self.norm();
+        let norm = self.norm_p(p)?;
         if !norm.is_finite() {
             return Err(Error::NonFinite {
                 op: "clip_norm",
@@ -222,32 +255,17 @@ pub(crate) fn add_to(op: &'static str, mine: &mut AnyTensor, theirs: &AnyTensor)
 }
 
 fn scale<T: Float>(t: &mut Tensor<T>, factor: f64) {
-    let f = T::of(factor);
-    t.make_mut().iter_mut().for_each(|v| *v *= f);
+    vector::scale(t.make_mut(), T::of(factor));
 }
 
 fn clamp<T: Float>(t: &mut Tensor<T>, max: f64) {
-    let (lo, hi) = (T::of(-max), T::of(max));
-    // Comparisons, so that a NaN stays one.
-    t.make_mut().iter_mut().for_each(|v| {
-        if *v < lo {
-            *v = lo
-        } else if *v > hi {
-            *v = hi
-        }
-    });
+    vector::clamp(t.make_mut(), T::of(max));
 }
 
 /// Sum of squares in f64, in a fixed order.
 pub(crate) fn sum_of_squares<T: Float>(t: &Tensor<T>) -> f64 {
-    let dense = t.dense();
-    let s = dense.as_slice().unwrap_or(&[]);
-    let mut lanes = [0.0f64; 8];
-    for chunk in s.chunks(8) {
-        for (l, v) in lanes.iter_mut().zip(chunk) {
-            let v = v.as_f64();
-            *l += v * v;
-        }
+    match t.as_slice() {
+        Some(s) => vector::sum_of_squares(s),
+        None => vector::sum_of_squares(t.dense().as_slice().unwrap_or(&[])),
     }
-    lanes.iter().sum()
 }

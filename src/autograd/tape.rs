@@ -1,7 +1,5 @@
 //! The list of what was computed, in order.
 
-use std::any::Any;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
@@ -25,9 +23,9 @@ pub(crate) enum Node {
 
 pub(crate) struct State {
     pub(crate) nodes: Vec<Node>,
-    /// Each watched parameter and its leaf, in the order of watching.
+    /// Each watched parameter and its leaf, in order of identity. Models are mostly watched in the order in which they were built, so
+    /// a new one mostly goes to the end.
     pub(crate) params: Vec<(ParamId, u32)>,
-    pub(crate) leaf_of: HashMap<ParamId, u32>,
     /// Set by `backward`, which takes the nodes.
     pub(crate) consumed: bool,
     /// How many seeds were drawn.
@@ -77,23 +75,29 @@ impl TapeCore {
             state.nodes.push(node);
         }
         drop(state);
-        Link::Node { tape: tape.0.clone() as Arc<dyn Any + Send + Sync>, id }
+        tape.link(id)
     }
 
     /// The link of a parameter's leaf; the same one each time it is watched.
     pub(crate) fn param_leaf(&self, id: ParamId) -> Link {
-        let known = self.lock().leaf_of.get(&id).copied();
-        match known {
-            Some(id) => Link::Node { tape: self.0.clone(), id },
-            None => {
-                let link = TapeCore::push(self, Node::Leaf);
-                let place = TapeCore::id_of(&link);
-                let mut state = self.lock();
-                state.params.push((id, place));
-                state.leaf_of.insert(id, place);
-                link
-            }
+        let mut state = self.lock();
+        if state.consumed {
+            return self.link(NOWHERE);
         }
+        let place = match state.params.binary_search_by_key(&id, |p| p.0) {
+            Ok(i) => state.params[i].1,
+            Err(i) => {
+                let place = state.nodes.len() as u32;
+                state.nodes.push(Node::Leaf);
+                state.params.insert(i, (id, place));
+                place
+            }
+        };
+        self.link(place)
+    }
+
+    fn link(&self, id: u32) -> Link {
+        Link::Node { tape: self.0.clone(), id }
     }
 
     /// A seed that no other call on this tape gets: what dropout draws from.
@@ -134,13 +138,7 @@ impl Tape {
     /// An empty tape. The seed fixes what is random in the forward pass (dropout); give each step another one,
     /// for example its number.
     pub fn new(seed: u64) -> Self {
-        let state = State {
-            nodes: Vec::new(),
-            params: Vec::new(),
-            leaf_of: HashMap::new(),
-            consumed: false,
-            draws: 0,
-        };
+        let state = State { nodes: Vec::new(), params: Vec::new(), consumed: false, draws: 0 };
         Tape { core: TapeCore(Arc::new(Inner { seed, state: Mutex::new(state) })) }
     }
 

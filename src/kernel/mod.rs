@@ -19,6 +19,7 @@ pub(crate) mod simd;
 pub(crate) mod softmax;
 mod source;
 pub(crate) mod update;
+pub(crate) mod vector;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
 pub trait FloatKernels: gemm::GemmElement + math::VecMath + conv::routines::HasRoutines {}

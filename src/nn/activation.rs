@@ -31,6 +31,88 @@ activations! {
     /// # Ok::<(), Error>(())
     /// ```
     ReLU: relu;
+    /// Logistic function 1 / (1 + e^-x), see [`Tensor::sigmoid`].
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Sigmoid.forward(&Tensor::from([0.0f32]))?.to_vec(), [0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    Sigmoid: sigmoid;
+    /// Hyperbolic tangent, see [`Tensor::tanh`].
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tanh.forward(&Tensor::from([0.0f32]))?.to_vec(), [0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    Tanh: tanh;
+    /// Gaussian error linear unit x Φ(x) (Hendrycks and Gimpel 2016), see [`Tensor::gelu`].
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(GELU.forward(&Tensor::from([0.0f32]))?.to_vec(), [0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    GELU: gelu;
+    /// The approximation of GELU by a hyperbolic tangent, see [`Tensor::gelu_tanh`].
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(GELUTanh.forward(&Tensor::from([0.0f32]))?.to_vec(), [0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    GELUTanh: gelu_tanh;
+}
+
+/// Declares layers with one number: documentation, name, field, its default, and the method.
+macro_rules! with_a_number {
+    ($($(#[$doc:meta])* $layer:ident { $(#[$field_doc:meta])* $field:ident = $default:expr }: $method:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Module, Clone, Copy, Debug, PartialEq)]
+        pub struct $layer {
+            $(#[$field_doc])*
+            pub $field: f64,
+        }
+
+        impl Default for $layer {
+            fn default() -> Self {
+                $layer { $field: $default }
+            }
+        }
+
+        impl<T: Float> Layer<T> for $layer {
+            fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
+                Ok(x.$method(T::of(self.$field)))
+            }
+        }
+    )*};
+}
+
+with_a_number! {
+    /// x for positive x, slope · x for negative (Maas et al. 2013), see [`Tensor::leaky_relu`].
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let layer = LeakyReLU { slope: 0.5 };
+    /// assert_eq!(layer.forward(&Tensor::from([-1.0f32, 2.0]))?.to_vec(), [-0.5, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    LeakyReLU {
+        /// The slope for negative x; 0.01 by default.
+        slope = 0.01
+    }: leaky_relu;
+    /// x for positive x, α (e^x - 1) for negative (Clevert et al. 2016), see [`Tensor::elu`].
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(ELU::default().forward(&Tensor::from([0.0f32, 2.0]))?.to_vec(), [0.0, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ELU {
+        /// What the output tends to for very negative x, negated; 1 by default.
+        alpha = 1.0
+    }: elu;
 }
 
 /// Declares layers along an axis: documentation, name, and the method of a tensor and the axis.
@@ -97,6 +179,12 @@ mod tests {
     #[test]
     fn each_layer_is_its_method() {
         same(ReLU, Tensor::relu);
+        same(Sigmoid, Tensor::sigmoid);
+        same(Tanh, Tensor::tanh);
+        same(GELU, Tensor::gelu);
+        same(GELUTanh, Tensor::gelu_tanh);
+        same(LeakyReLU { slope: 0.3 }, |x| x.leaky_relu(0.3));
+        same(ELU { alpha: 0.7 }, |x| x.elu(0.7));
     }
 
     #[test]

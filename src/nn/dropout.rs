@@ -1,7 +1,5 @@
 //! Dropout.
 
-use rand::RngExt;
-
 use super::{Layer, Mode};
 use crate::Module;
 use crate::error::{Error, Result};
@@ -54,17 +52,10 @@ impl Dropout {
 impl<T: Float> Layer<T> for Dropout {
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
         match self.mode.next_seed() {
-            Some(seed) if self.p > 0.0 => x.try_mul(&mask(x.shape(), self.p, seed)?),
+            Some(seed) if self.p > 0.0 => x.dropout(self.p, seed),
             _ => Ok(x.clone()),
         }
     }
-}
-
-/// 0 with probability `p`, else 1 / (1 - p); by the seed alone.
-fn mask<T: Float>(shape: &[usize], p: f64, seed: u64) -> Result<Tensor<T>> {
-    let mut rng = crate::rng(seed);
-    let kept = T::of(1.0 / (1.0 - p));
-    Tensor::from_fn(shape, |_| if rng.random::<f64>() < p { T::ZERO } else { kept })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ mod watch;
 
 pub use crate::ops::{Conv2dParams, ConvTranspose2dParams, Padding, Pair, Pool2d};
 pub use crate::ops::{CrossEntropy, Mse, NllLoss, Reduction, Targets};
-pub use activation::{LogSoftmax, ReLU, Softmax};
+pub use activation::{ELU, GELU, GELUTanh, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh};
 pub use conv::{Conv2d, Conv2dBuilder};
 pub use dense::{Dense, DenseBuilder};
 pub use dropout::Dropout;

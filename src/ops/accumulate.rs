@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::kernel::vector;
 use crate::tensor::Tensor;
 
 impl<T: Float> Tensor<T> {
@@ -20,14 +21,11 @@ impl<T: Float> Tensor<T> {
         let other = other.dense();
         let b = other.as_slice().unwrap_or(&[]);
         if let Some(a) = self.unique_dense() {
-            a.iter_mut().zip(b).for_each(|(a, &b)| *a += b);
+            vector::add(None, a, b);
             return Ok(());
         }
         let mine = self.dense();
-        let a = mine.as_slice().unwrap_or(&[]);
-        *self = Tensor::build(self.shape(), |out| {
-            out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (&a, &b))| *o = a + b);
-        });
+        *self = Tensor::build(self.shape(), |out| vector::add(mine.as_slice(), out, b));
         Ok(())
     }
 }

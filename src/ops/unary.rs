@@ -57,6 +57,8 @@ fn softplus<T: Float, const FMA: bool>(x: T) -> T {
 }
 
 /// The scale and the slope of SELU, which make mean 0 and variance 1 a fixed point (Klambauer et al., 2017).
+/// The slope of hardsigmoid as PyTorch has it, in f64 too: 1/6 rounded to f32, 3e-8 off (see docs/numerics.md).
+const SIXTH: f64 = (1.0f32 / 6.0) as f64;
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 /// √(2/π) and the cubic coefficient of the tanh form of GELU.
@@ -195,9 +197,9 @@ functions! {
     hardswish HardSwish Input 0.3:
         |x| weighted(x, within(x + T::of(3.0), 0.0, 6.0)) / T::of(6.0),
         |x, g| {
-            if x < T::of(-3.0) {
+            if x <= T::of(-3.0) {
                 T::ZERO
-            } else if x <= T::of(3.0) {
+            } else if x < T::of(3.0) {
                 g * (x / T::of(3.0) + T::of(0.5))
             } else {
                 g
@@ -206,7 +208,7 @@ functions! {
     /// relu6(x + 3) / 6
     hardsigmoid HardSigmoid Input 0.3:
         |x| within(x + T::of(3.0), 0.0, 6.0) / T::of(6.0),
-        |x, g| if x > T::of(-3.0) && x < T::of(3.0) { g / T::of(6.0) } else { T::ZERO };
+        |x, g| if x > T::of(-3.0) && x < T::of(3.0) { g * T::of(SIXTH) } else { T::ZERO };
     /// 1.0507 (x, or 1.6733 (e^x - 1) for x < 0) (Klambauer et al., 2017).
     selu Selu Input 0.6:
         |x| {
@@ -279,7 +281,12 @@ with_parameters! {
             let x = if x < low { low } else { x };
             if x > high { high } else { x }
         },
-        |x, g| if x >= low && x <= high { g } else { T::ZERO };
+        |x, g| {
+            // Strict, but an absent bound (an infinite one) cuts nothing off.
+            let above = x > low || low == T::neg_infinity();
+            let below = x < high || high == T::infinity();
+            if above && below && !x.is_not_a_number() { g } else { T::ZERO }
+        };
     PowScalar(exponent) "powf" Input 15.0:
         |x| num_traits::Float::powf(x, exponent),
         |x, g| {
@@ -474,7 +481,7 @@ mod tests {
         assert_eq!(at(|x| x.relu(), 0.0), 0.0);
         assert_eq!(at(|x| x.abs(), 0.0), 0.0);
         assert_eq!(at(|x| x.leaky_relu(0.1), 0.0), 0.1);
-        assert_eq!(at(|x| x.clamp(-1.0, 1.0), 1.0), 1.0);
+        assert_eq!(at(|x| x.clamp(-1.0, 1.0), 1.0), 0.0);
         assert_eq!(at(|x| x.clamp(-1.0, 1.0), 1.5), 0.0);
         assert_eq!(at(|x| x.powf(0.0), 0.0), 0.0);
     }

@@ -1,7 +1,7 @@
 //! Adam and its variants.
 
 use super::rule::{Rule, Update, require, require_rate};
-use super::sgd::mul_add;
+use super::sgd::{decayed, mul_add};
 use super::step::Optimizer;
 use crate::error::Result;
 use crate::float::Float;
@@ -187,7 +187,7 @@ impl<T: Float> Coefficients<T> {
     /// The new means for one element, and the part of `p` that decoupled decay leaves.
     #[inline(always)]
     fn means<const FMA: bool>(&self, p: T, m: T, v: T, g: T) -> (T, T, T) {
-        let g = mul_add::<T, FMA>(self.coupled, p, self.sign * g);
+        let g = decayed::<T, FMA>(self.coupled, p, self.sign * g);
         let m = mul_add::<T, FMA>(self.fresh1, g - m, m);
         let v = mul_add::<T, FMA>(self.fresh2 * g, g, self.beta2 * v);
         (p * self.keep, m, v)

@@ -146,7 +146,7 @@ impl<T: Float> Kernel for Plain<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         for (p, &g) in self.p.iter_mut().zip(self.g) {
-            let g = mul_add::<T, FMA>(self.decay, *p, self.sign * g);
+            let g = decayed::<T, FMA>(self.decay, *p, self.sign * g);
             *p = mul_add::<T, FMA>(-self.lr, g, *p);
         }
     }
@@ -169,9 +169,10 @@ impl<T: Float> Kernel for Momentum<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         for ((p, b), &g) in self.p.iter_mut().zip(self.b).zip(self.g) {
-            let g = mul_add::<T, FMA>(self.decay, *p, self.sign * g);
+            let g = decayed::<T, FMA>(self.decay, *p, self.sign * g);
             *b = mul_add::<T, FMA>(self.mu, *b, self.share * g);
-            *p = mul_add::<T, FMA>(-self.beta, *b, mul_add::<T, FMA>(-self.alpha, g, *p));
+            let ahead = decayed::<T, FMA>(-self.alpha, g, *p);
+            *p = mul_add::<T, FMA>(-self.beta, *b, ahead);
         }
     }
 }
@@ -180,4 +181,10 @@ impl<T: Float> Kernel for Momentum<'_, T> {
 #[inline(always)]
 pub(super) fn mul_add<T: Float, const FMA: bool>(a: T, b: T, c: T) -> T {
     if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// `decay·p + g`, and `g` itself without decay: 0 times an infinite weight must not become NaN.
+#[inline(always)]
+pub(super) fn decayed<T: Float, const FMA: bool>(decay: T, p: T, g: T) -> T {
+    if decay == T::ZERO { g } else { mul_add::<T, FMA>(decay, p, g) }
 }

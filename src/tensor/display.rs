@@ -182,7 +182,7 @@ mod tests {
         let x: Tensor = Tensor::from([f32::NAN, f32::INFINITY, -1.5]);
         assert_eq!(x.to_string(), "[ NaN,  inf, -1.5] (shape [3], f32)");
         let y: Tensor = Tensor::from([1e-7, 1.0]);
-        assert_eq!(y.to_string(), "[1.0000e-7, 1.0000e0] (shape [2], f32)");
+        assert_eq!(y.to_string(), "[1.0000e-7,  1.0000e0] (shape [2], f32)");
     }
 
     #[test]

@@ -1,0 +1,7 @@
+//! Files of tensors and models: the safetensors format, and models saved and loaded by the paths of their parameters.
+
+mod atomic;
+mod checkpoint;
+pub mod safetensors;
+
+pub use checkpoint::Checkpoint;
