@@ -1,0 +1,462 @@
+//! The table of operators: the reference kit's name and attributes, and the call that gradus offers for it.
+
+use gradus::nn::{Conv2dParams, ConvTranspose2dParams};
+use gradus::prelude::*;
+use gradus::{Index, Slice};
+use serde_json::{Map, Value};
+
+use crate::case::{Case, Inputs, Output, Outputs};
+
+fn number(v: &Value) -> f64 {
+    match v {
+        Value::String(s) => s.parse().unwrap(),
+        v => v.as_f64().unwrap(),
+    }
+}
+
+fn int(v: &Value) -> isize {
+    v.as_i64().unwrap() as isize
+}
+
+fn ints(v: &Value) -> Vec<isize> {
+    v.as_array().unwrap().iter().map(int).collect()
+}
+
+fn sizes(v: &Value) -> Vec<usize> {
+    ints(v).into_iter().map(|i| i as usize).collect()
+}
+
+fn pair(v: &Value) -> (usize, usize) {
+    let s = sizes(v);
+    (s[0], *s.last().unwrap())
+}
+
+fn keepdim(a: &Value) -> bool {
+    a["keepdim"].as_bool().unwrap_or(false)
+}
+
+/// The axes of a reduction; none given means all.
+fn axes(a: &Value, rank: usize) -> Vec<isize> {
+    if a["axes"].is_null() { (0..rank as isize).collect() } else { ints(&a["axes"]) }
+}
+
+fn reduction(a: &Value) -> Reduction {
+    match a["reduction"].as_str().unwrap() {
+        "mean" => Reduction::Mean,
+        "sum" => Reduction::Sum,
+        _ => Reduction::None,
+    }
+}
+
+/// `None` if gradus has no such operator.
+pub fn run<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
+    let one = |r: Result<Tensor<T>>| r.map(|y| vec![("y".to_string(), Output::Float(y))]);
+    if let Some(y) =
+        elementwise(case, i).or_else(|| reductions(case, i)).or_else(|| shapes(case, i))
+    {
+        return Some(one(y));
+    }
+    if let Some(y) = layers(case, i).or_else(|| losses(case, i)) {
+        return Some(one(y));
+    }
+    several(case, i)
+}
+
+fn elementwise<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
+    let a = &case.attrs;
+    let of = |k: &str| T::of(number(&a[k]));
+    if ["add", "sub", "mul", "div", "maximum", "minimum", "pow"].contains(&&*case.op) {
+        let (x, y) = (i.get("a"), i.get("b"));
+        return Some(match &*case.op {
+            "add" => x.try_add(y),
+            "sub" => x.try_sub(y),
+            "mul" => x.try_mul(y),
+            "div" => x.try_div(y),
+            "maximum" => x.maximum(y),
+            "minimum" => x.minimum(y),
+            _ => x.pow(y),
+        });
+    }
+    if case.op == "where" {
+        return Some(i.bools["cond"].select_where(i.get("a"), i.get("b")));
+    }
+    if case.family != "elementwise" {
+        return None;
+    }
+    let x = i.get("x");
+    Some(Ok(match &*case.op {
+        "neg" => -x,
+        "abs" => x.abs(),
+        "exp" => x.exp(),
+        "sin" => x.sin(),
+        "cos" => x.cos(),
+        "tan" => x.tan(),
+        "tanh" => x.tanh(),
+        "sigmoid" => x.sigmoid(),
+        "relu" => x.relu(),
+        "silu" => x.silu(),
+        "expm1" => x.exp_m1(),
+        "erf" => x.erf(),
+        "square" => x.square(),
+        "log_sigmoid" => x.log_sigmoid(),
+        "mish" => x.mish(),
+        "hardswish" => x.hardswish(),
+        "hardsigmoid" => x.hardsigmoid(),
+        "selu" => x.selu(),
+        "relu6" => x.relu6(),
+        "softsign" => x.softsign(),
+        "log" => x.ln(),
+        "sqrt" => x.sqrt(),
+        "rsqrt" => x.rsqrt(),
+        "reciprocal" => x.reciprocal(),
+        "log1p" => x.ln_1p(),
+        "leaky_relu" => x.leaky_relu(of("negative_slope")),
+        "elu" => x.elu(of("alpha")),
+        "gelu" if a["approximate"] == "tanh" => x.gelu_tanh(),
+        "gelu" => x.gelu(),
+        "softplus" => x.softplus(of("beta"), of("threshold")),
+        "clamp" => {
+            let bound = |k: &str, none: f64| if a[k].is_null() { T::of(none) } else { of(k) };
+            x.clamp(bound("min", f64::NEG_INFINITY), bound("max", f64::INFINITY))
+        }
+        "pow_scalar" => x.powf(of("exponent")),
+        "add_scalar" => x + of("value"),
+        "mul_scalar" => x * of("value"),
+        "rsub_scalar" => x.rsub_scalar(of("value")),
+        "rdiv_scalar" => x.rdiv_scalar(of("value")),
+        "dropout_eval" => {
+            return Some(Dropout::new(number(&a["p"])).and_then(|d| Layer::forward(&d, x)));
+        }
+        _ => return None,
+    }))
+}
+
+fn reductions<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
+    if !["reductions", "softmax"].contains(&&*case.family) {
+        return None;
+    }
+    let (a, x) = (&case.attrs, i.get("x"));
+    let keep = keepdim(a);
+    let axes = || axes(a, x.rank());
+    let correction = || a["correction"].as_u64().unwrap() as usize;
+    Some(match &*case.op {
+        "sum" => x.sum_axes(axes(), keep),
+        "mean" => x.mean_axes(axes(), keep),
+        "amax" => x.amax(axes(), keep),
+        "amin" => x.amin(axes(), keep),
+        "logsumexp" => x.logsumexp(axes(), keep),
+        "var" => x.var_axes(axes(), correction(), keep),
+        "std" => x.std_axes(axes(), correction(), keep),
+        "prod" => x.prod_axes(int(&a["axis"]), keep),
+        "max_all" => x.max(),
+        "min_all" => x.min(),
+        "cumsum" => x.cumsum(int(&a["axis"])),
+        "softmax" => x.softmax(int(&a["axis"])),
+        "log_softmax" => x.log_softmax(int(&a["axis"])),
+        _ => return None,
+    })
+}
+
+fn shapes<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
+    let a = &case.attrs;
+    match &*case.op {
+        "concat" => return Some(Tensor::concat(&i.all("x"), int(&a["axis"]))),
+        "stack" => return Some(Tensor::stack(&i.all("x"), int(&a["axis"]))),
+        "matmul" => return Some(i.get("a").matmul(i.get("b"))),
+        _ if case.family != "shape" => return None,
+        _ => {}
+    }
+    let x = i.get("x");
+    let dims = || ints(&a["dims"]);
+    Some(match &*case.op {
+        "reshape" => x.reshape(&ints(&a["shape"])[..]),
+        "transpose" => x.transpose(dims()[0], dims()[1]),
+        "permute" => x.permute(dims()),
+        "expand" => {
+            // -1 keeps a size.
+            let given = ints(&a["shape"]);
+            let pad = given.len() - x.rank();
+            let keep =
+                |(k, &d): (usize, &isize)| if d < 0 { x.shape()[k - pad] } else { d as usize };
+            x.expand(given.iter().enumerate().map(keep).collect::<Vec<_>>())
+        }
+        "squeeze" if a["axis"].is_null() => x.squeeze(..),
+        "squeeze" => {
+            // An axis of another size stays, in the reference.
+            let axis = int(&a["axis"]);
+            let at = if axis < 0 { axis + x.rank() as isize } else { axis };
+            if x.shape()[at as usize] == 1 { x.squeeze(axis) } else { Ok(x.clone()) }
+        }
+        "unsqueeze" => x.unsqueeze(int(&a["axis"])),
+        "slice" => {
+            let mut all = vec![Index::from(..); x.rank()];
+            for s in a["slices"].as_array().unwrap() {
+                let end = if s["stop"].is_null() { isize::MAX } else { int(&s["stop"]) };
+                let start = if s["start"].is_null() { 0 } else { int(&s["start"]) };
+                let step = if s["step"].is_null() { 1 } else { int(&s["step"]) };
+                all[int(&s["axis"]) as usize] = Slice::from(start..end).step(step).into();
+            }
+            x.slice(all)
+        }
+        "pad" if a["mode"] == "constant" => {
+            let pads: Vec<_> =
+                a["pads"].as_array().unwrap().iter().map(|p| (int(&p[0]), int(&p[1]))).collect();
+            x.pad(&pads, T::of(number(&a["value"])))
+        }
+        "gather" => x.gather(int(&a["axis"]), &i.ints["index"]),
+        "index_select" => x.index_select(int(&a["axis"]), &i.ints["index"]),
+        "scatter_add" => x.scatter_add(int(&a["axis"]), &i.ints["index"], i.get("src")),
+        "masked_fill" => x.masked_fill(&i.bools["mask"], T::of(number(&a["value"]))),
+        "flip" => x.flip(ints(&a["axes"])),
+        "roll" => ints(&a["shifts"])
+            .into_iter()
+            .zip(ints(&a["axes"]))
+            .try_fold(x.clone(), |x, (by, axis)| x.roll(by, axis)),
+        "tril" => x.tril(int(&a["diagonal"])),
+        "triu" => x.triu(int(&a["diagonal"])),
+        _ => return None,
+    })
+}
+
+fn layers<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
+    let a = &case.attrs;
+    Some(match &*case.op {
+        "linear" => i.get("x").linear(i.get("weight"), i.maybe("bias")),
+        "conv1d" => {
+            let p = Conv2dParams::default()
+                .stride((1, sizes(&a["stride"])[0]))
+                .padding((0, sizes(&a["padding"])[0]))
+                .dilation((1, sizes(&a["dilation"])[0]))
+                .groups(a["groups"].as_u64().unwrap() as usize);
+            i.get("x").conv1d(i.get("weight"), i.maybe("bias"), p)
+        }
+        "conv_transpose2d" => {
+            let p = ConvTranspose2dParams::default()
+                .stride(pair(&a["stride"]))
+                .padding(pair(&a["padding"]))
+                .output_padding(pair(&a["output_padding"]))
+                .dilation(pair(&a["dilation"]))
+                .groups(a["groups"].as_u64().unwrap() as usize);
+            i.get("x").conv_transpose2d(i.get("weight"), i.maybe("bias"), p)
+        }
+        "conv2d" => {
+            let p = Conv2dParams::default()
+                .stride(pair(&a["stride"]))
+                .padding(pair(&a["padding"]))
+                .dilation(pair(&a["dilation"]))
+                .groups(a["groups"].as_u64().unwrap() as usize);
+            i.get("x").conv2d(i.get("weight"), i.maybe("bias"), p)
+        }
+        "max_pool2d" => {
+            let p = Pool2d::new(pair(&a["kernel"]))
+                .stride(pair(&a["stride"]))
+                .padding(pair(&a["padding"]))
+                .dilation(pair(&a["dilation"]))
+                .ceil_mode(a["ceil_mode"].as_bool().unwrap());
+            i.get("x").max_pool2d(p)
+        }
+        "avg_pool2d" => {
+            let p = Pool2d::new(pair(&a["kernel"]))
+                .stride(pair(&a["stride"]))
+                .padding(pair(&a["padding"]))
+                .ceil_mode(a["ceil_mode"].as_bool().unwrap())
+                .count_include_pad(a["count_include_pad"].as_bool().unwrap());
+            i.get("x").avg_pool2d(p)
+        }
+        "adaptive_avg_pool2d" => i.get("x").adaptive_avg_pool2d(pair(&a["output_size"])),
+        _ => return None,
+    })
+}
+
+fn losses<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
+    let a = &case.attrs;
+    Some(match &*case.op {
+        "mse_loss" => Mse::new().reduction(reduction(a)).forward(i.get("x"), i.get("target")),
+        "cross_entropy" => {
+            let mut loss = CrossEntropy::new()
+                .reduction(reduction(a))
+                .label_smoothing(number(&a["label_smoothing"]))
+                .ignore_index(int(&a["ignore_index"]) as i64);
+            if let Some(w) = i.maybe("weight") {
+                loss = loss.class_weights(w.clone());
+            }
+            match i.ints.get("target") {
+                Some(t) => loss.forward(i.get("x"), t),
+                None => loss.forward(i.get("x"), i.get("target")),
+            }
+        }
+        "l1_penalty" => L1::new(number(&a["lambda"])).of(&i.all("w")),
+        "l2_penalty" => L2::new(number(&a["lambda"]) * number(&a["factor"])).of(&i.all("w")),
+        "elastic_net_penalty" => {
+            ElasticNet::new(number(&a["lambda"]), number(&a["l1_ratio"])).of(&i.all("w"))
+        }
+        _ => return None,
+    })
+}
+
+fn sum<T: Float>(parts: impl Iterator<Item = Result<Tensor<T>>>) -> Result<Tensor<T>> {
+    let mut total: Option<Tensor<T>> = None;
+    for p in parts {
+        let p = p?;
+        total = Some(match total {
+            None => p,
+            Some(t) => t.try_add(&p)?,
+        });
+    }
+    Ok(total.unwrap())
+}
+
+/// Operators with several outputs, or with none that is a tensor operation.
+fn several<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
+    let a = &case.attrs;
+    let named = |name: &str, y: Output<T>| (name.to_string(), y);
+    Some(match &*case.op {
+        "max_dim" | "min_dim" => {
+            let (x, axis, keep) = (i.get("x"), int(&a["axis"]), keepdim(a));
+            let both =
+                if case.op == "max_dim" { x.max_axis(axis, keep) } else { x.min_axis(axis, keep) };
+            both.map(|(v, k)| vec![named("values", v.into()), named("indices", Output::Int(k))])
+        }
+        "argmax" | "argmin" => {
+            let x = i.get("x");
+            let (x, axis) = match a["axis"].is_null() {
+                true => (x.flatten(..).unwrap(), 0),
+                false => (x.clone(), int(&a["axis"])),
+            };
+            let keep = keepdim(a);
+            let k = if case.op == "argmax" { x.argmax(axis, keep) } else { x.argmin(axis, keep) };
+            k.map(|k| vec![named("y", Output::Int(k))])
+        }
+        "split" => i.get("x").split(&sizes(&a["sizes"]), int(&a["axis"])).map(|parts| {
+            parts.into_iter().enumerate().map(|(k, p)| named(&format!("y{k}"), p.into())).collect()
+        }),
+        "clip_grad_norm" | "clip_grad_value" => clip(case, i),
+        "optimizer" => return optimizer(case, i),
+        _ => return None,
+    })
+}
+
+/// Gradients with the given values, made by a loss that has them, then clipped.
+fn clip<T: Float>(case: &Case, i: &Inputs<T>) -> Result<Outputs<T>> {
+    let a = &case.attrs;
+    let model: Vec<Param<T>> = i.all("g").into_iter().map(|g| Param::new(g.zeros_like())).collect();
+    let mut grads = sum_of_products(&model, &i.all("g"))?;
+    let mut out = Vec::new();
+    if case.op == "clip_grad_norm" {
+        let norm = grads.clip_norm_p(number(&a["max_norm"]), number(&a["norm_type"]))?;
+        out.push(("total_norm".to_string(), Tensor::scalar(T::of(norm)).into()));
+    } else {
+        grads.clip_value(number(&a["clip_value"]))?;
+    }
+    for (k, p) in model.iter().enumerate() {
+        out.push((format!("g{k}"), grads.get(p).unwrap().clone().into()));
+    }
+    Ok(out)
+}
+
+fn sum_of_products<T: Float>(model: &Vec<Param<T>>, g: &[&Tensor<T>]) -> Result<Gradients> {
+    let tape = Tape::new(0);
+    let net = tape.watch(model);
+    sum(net.iter().zip(g).map(|(p, g)| Ok(p.try_mul(g)?.sum())))?.backward()
+}
+
+/// The two-layer model of the optimizer cases.
+#[derive(Module, Clone)]
+struct Toy<T: Float> {
+    w1: Param<T>,
+    b1: Param<T>,
+    w2: Param<T>,
+}
+
+type Step<T> = Box<dyn FnMut(&mut Toy<T>, &Gradients) -> Result<()>>;
+
+/// An optimizer of the reference kit for the parameters that `mine` names, if gradus has it with these hyper-parameters.
+fn group<T: Float>(
+    name: &str,
+    hyper: &Map<String, Value>,
+    mine: fn(&str) -> bool,
+) -> Option<Step<T>> {
+    let get = |k: &str, d: f64| hyper.get(k).map_or(d, number);
+    let flag = |k: &str| hyper.get(k).is_some_and(|v| v.as_bool().unwrap());
+    let known: &[&str] = match name {
+        "sgd" => &["lr", "momentum", "dampening", "nesterov", "weight_decay", "maximize"],
+        "adam" | "adamw" => &["lr", "betas", "eps", "weight_decay", "amsgrad", "maximize"],
+        _ => return None,
+    };
+    if hyper.keys().any(|k| !known.contains(&&**k)) {
+        return None;
+    }
+    if name == "sgd" {
+        let mut o = Sgd::new(get("lr", 1e-3))
+            .momentum(get("momentum", 0.0))
+            .dampening(get("dampening", 0.0))
+            .weight_decay(get("weight_decay", 0.0));
+        o = if flag("nesterov") { o.nesterov() } else { o };
+        o = if flag("maximize") { o.maximize() } else { o };
+        return Some(Box::new(move |m, g| o.step_where(m, g, mine)));
+    }
+    let betas = hyper.get("betas").map_or((0.9, 0.999), |b| (number(&b[0]), number(&b[1])));
+    let (new, decay): (fn(f64) -> Adam, f64) =
+        if name == "adam" { (Adam::new, 0.0) } else { (AdamW::new, 0.01) };
+    let mut o = new(get("lr", 1e-3))
+        .betas(betas.0, betas.1)
+        .eps(get("eps", 1e-8))
+        .weight_decay(get("weight_decay", decay));
+    o = if flag("amsgrad") { o.amsgrad() } else { o };
+    o = if flag("maximize") { o.maximize() } else { o };
+    Some(Box::new(move |m, g| o.step_where(m, g, mine)))
+}
+
+/// Both parameter groups: `w2` may have hyper-parameters of its own.
+fn stepper<T: Float>(a: &Value) -> Option<Step<T>> {
+    let name = a["optimizer"].as_str()?;
+    let hyper = a["hyper"].as_object()?;
+    let mut other = hyper.clone();
+    if let Some(own) = a["group2"].as_object() {
+        other.extend(own.clone());
+    }
+    let mut first = group::<T>(name, hyper, |path| path != "w2")?;
+    let mut second = group::<T>(name, &other, |path| path == "w2")?;
+    Some(Box::new(move |m, g| {
+        first(m, g)?;
+        second(m, g)
+    }))
+}
+
+/// Trains the toy model and follows its losses, gradients and weights.
+fn optimizer<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
+    let step = stepper::<T>(&case.attrs)?;
+    Some(trajectory(case, i, step))
+}
+
+fn trajectory<T: Float>(case: &Case, i: &Inputs<T>, mut step: Step<T>) -> Result<Outputs<T>> {
+    let param = |name: &str| Param::new(i.get(name).clone());
+    let mut model = Toy { w1: param("w1"), b1: param("b1"), w2: param("w2") };
+    let zeroed = ints(&case.attrs["zero_grad_steps"]);
+    let mut rows: Vec<(String, Vec<Tensor<T>>)> =
+        ["loss", "grad_w1", "grad_b1", "grad_w2", "traj_w1", "traj_b1", "traj_w2"]
+            .map(|n| (n.into(), vec![]))
+            .into();
+    for s in 0..int(&case.attrs["steps"]) {
+        let tape = Tape::new(0);
+        let net = tape.watch(&model);
+        let y = i.get("x").matmul(&net.w1)?.try_add(&net.b1)?.tanh().matmul(&net.w2)?;
+        let e2 = y.try_sub(i.get("t"))?.square();
+        let loss = e2.try_add(&e2.square().mul_scalar(T::of(0.1)))?.mean();
+        let mut grads = loss.backward()?;
+        if zeroed.contains(&s) {
+            grads.scale(0.0);
+        }
+        let g = |p: &Param<T>| grads.get(p).unwrap().clone();
+        let before = [loss.detach(), g(&model.w1), g(&model.b1), g(&model.w2)];
+        step(&mut model, &grads)?;
+        let after = [&model.w1, &model.b1, &model.w2].map(|p| p.tensor().clone());
+        for (row, t) in rows.iter_mut().zip(before.into_iter().chain(after)) {
+            row.1.push(t);
+        }
+    }
+    let stack = |(n, r): (String, Vec<Tensor<T>>)| {
+        Ok((n, Tensor::stack(&r.iter().collect::<Vec<_>>(), 0)?.into()))
+    };
+    rows.into_iter().map(stack).collect()
+}
