@@ -4,7 +4,7 @@
 //! The environment variables `GRADUS_NUM_THREADS` and `GRADUS_ISA` choose the threads and the instruction set.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gradus::bench_api::{for_each, matmul};
+use gradus::bench_api::{ConvPass, ConvShape, conv, for_each, matmul};
 use std::hint::black_box;
 
 /// Name, m, k, n, and whether A and B are the transposes of row-major matrices. The named ones are of the networks in the
@@ -40,6 +40,27 @@ fn products(c: &mut Criterion) {
     }
 }
 
+/// Name and shape; the first four are of the network for handwritten digits.
+const CONVOLUTIONS: &[(&str, ConvShape)] = &[
+    ("mnist1 32x1x28 to 32", [32, 1, 28, 32, 3, 0]),
+    ("mnist1 128x1x28 to 32", [128, 1, 28, 32, 3, 0]),
+    ("mnist2 32x32x13 to 64", [32, 32, 13, 64, 3, 0]),
+    ("mnist2 128x32x13 to 64", [128, 32, 13, 64, 3, 0]),
+    ("32x64x28 to 64", [32, 64, 28, 64, 3, 1]),
+    ("8x256x14 to 512, 1x1", [8, 256, 14, 512, 1, 0]),
+];
+
+fn convolutions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("conv");
+    for &(name, shape) in CONVOLUTIONS {
+        for pass in [ConvPass::Forward, ConvPass::Input, ConvPass::Weight] {
+            let (mut run, flop) = conv(shape, pass);
+            group.throughput(Throughput::Elements(flop));
+            group.bench_function(format!("{name} {pass:?}"), |bench| bench.iter(&mut run));
+        }
+    }
+}
+
 /// What it costs to hand half of a small piece of work to another thread.
 fn hand_over(c: &mut Criterion) {
     let mut group = c.benchmark_group("hand-over");
@@ -58,5 +79,5 @@ fn work(ns: u64) {
     }
 }
 
-criterion_group!(benches, products, hand_over);
+criterion_group!(benches, products, convolutions, hand_over);
 criterion_main!(benches);

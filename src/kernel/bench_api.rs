@@ -30,3 +30,41 @@ pub fn for_each(parts: usize, ns_per_part: f64, f: impl Fn(usize) + Sync) {
 pub fn isa() -> String {
     format!("{:?}", super::simd::isa())
 }
+
+/// Images, input channels, size of an image, output channels, size of the window, zeros around the image: a convolution of squares.
+pub type ConvShape = [usize; 6];
+
+/// A convolution's output, or the gradient of its input or of its weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConvPass {
+    Forward,
+    Input,
+    Weight,
+}
+
+/// One pass of a convolution on operands of its own, ready to be repeated, and its number of floating-point operations.
+pub fn conv(shape: ConvShape, pass: ConvPass) -> (impl FnMut(), u64) {
+    use super::conv::{Conv, forward, input_grad, weight_grad};
+    let [batch, c_in, size, c_out, kernel, pad] = shape;
+    let c = Conv {
+        batch,
+        groups: 1,
+        c_in,
+        c_out,
+        input: [size; 2],
+        kernel: [kernel; 2],
+        stride: [1; 2],
+        dilation: [1; 2],
+        pad: [[pad; 2]; 2],
+    };
+    let numbers = |n: usize| (0..n).map(|i| (i % 13) as f32 - 6.0).collect::<Vec<_>>();
+    let (mut x, mut w, mut y) = (numbers(c.x_len()), numbers(c.w_len()), numbers(c.y_len()));
+    let mut b = numbers(c_out);
+    let flop = 2 * (c.y_len() * c_in * c.taps()) as u64;
+    let run = move || match pass {
+        ConvPass::Forward => forward(&c, &x, &w, Some(&b), &mut y),
+        ConvPass::Input => input_grad(&c, &y, &w, &mut x),
+        ConvPass::Weight => weight_grad(&c, &x, &y, Some(&mut w), Some(&mut b)),
+    };
+    (run, flop)
+}

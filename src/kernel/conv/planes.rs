@@ -86,12 +86,15 @@ impl Planes {
         let plane = self.source[0] * self.source[1];
         assert!(src.len() >= channels * plane && dst.len() >= self.len(channels));
         let end = dst.as_mut_ptr_range().end;
+        if self.stride == [1, 1] {
+            return self.fill_phase(routines, src, [0, 0], channels, dst, end);
+        }
         for c in 0..channels {
             let (src, dst) = (&src[c * plane..], &mut dst[c * self.channel..]);
             for py in 0..self.stride[0] {
                 for px in 0..self.stride[1] {
                     let phase = (py * self.stride[1] + px) * self.phase;
-                    self.fill_phase(routines, src, [py, px], &mut dst[phase..], end);
+                    self.fill_phase(routines, src, [py, px], 1, &mut dst[phase..], end);
                 }
             }
         }
@@ -110,6 +113,7 @@ impl Planes {
         routines: &Routines<T>,
         src: &[T],
         [py, px]: [usize; 2],
+        channels: usize,
         dst: &mut [T],
         end: *mut T,
     ) {
@@ -118,34 +122,45 @@ impl Planes {
         let source_row =
             |q: usize| (q * self.stride[0] + py - self.before[0] + self.skip[0]) * width;
         if self.stride[1] == 1 {
+            let plane = self.source[0] * self.source[1];
             if last == first || self.inner[1] == 0 {
-                dst[..self.phase].fill(T::ZERO);
+                for c in 0..channels {
+                    dst[c * self.channel..][..self.phase].fill(T::ZERO);
+                }
                 return;
             }
             // Rows are written from their first element up to the next one's: its zeros on the left are this one's on the right.
-            let start = first * row + self.before[1];
-            dst[..start].fill(T::ZERO);
-            let from = &src[source_row(first) + self.skip[1]..];
-            let step = self.stride[0] * width;
-            assert!((last - first - 1) * step + self.inner[1] <= from.len());
+            let lead = first * row + self.before[1];
+            let behind = last * row + self.before[1];
+            let (from, step) = (source_row(first) + self.skip[1], self.stride[0] * width);
+            if channels == 0 {
+                return;
+            }
+            assert!(
+                (channels - 1) * plane + from + (last - first - 1) * step + self.inner[1]
+                    <= src.len()
+            );
+            assert!((channels - 1) * self.channel + self.phase <= dst.len());
             let job = Rows {
-                from: from.as_ptr(),
+                from: src[from..].as_ptr(),
                 from_row: step,
-                to: dst[start..].as_mut_ptr(),
+                from_plane: plane,
+                to: dst[lead..].as_mut_ptr(),
                 to_row: row,
+                to_plane: self.channel,
                 len: self.inner[1],
                 count: last - first,
+                planes: channels,
+                lead,
+                tail: self.phase.saturating_sub(behind),
                 end,
+                end_plane: 0,
             };
-            // SAFETY: rows `first..last` hold rows of the source, `inner[1]` elements from `skip[1]` on, all inside `src`; they are
-            // written in ascending order into the mutable `dst`, which reaches to `end`; what is written behind them is written
-            // again below, or belongs to phases and channels that are written later, or to the slack. The table was chosen by
-            // a detected instruction set.
+            // SAFETY: rows `first..last` hold rows of the source, `inner[1]` elements from `skip[1]` on, inside `src` by the assertion;
+            // they are written in ascending order into the mutable `dst`, which reaches to `end`; what is written behind a
+            // phase belongs to phases and channels that are written later, or to the slack. The table was chosen by a detected
+            // instruction set.
             unsafe { (routines.rows)(&job) };
-            let behind = last * row + self.before[1];
-            if behind < self.phase {
-                dst[behind..self.phase].fill(T::ZERO);
-            }
             return;
         }
         for q in 0..self.rows {

@@ -27,49 +27,81 @@ pub trait HasRoutines: Sized {
     fn routines(isa: Isa) -> &'static Routines<Self>;
 }
 
-/// Copies `count` rows of `len` elements. Behind each row, up to a multiple of the register's length, zeros or whatever are written,
-/// but nothing from `end` on: rows must be written in ascending order, and what must survive behind one written later.
+/// Copies `count` rows of `len` elements, of each of `planes` planes. Behind each row, up to a multiple of the register's length, zeros or
+/// whatever are written, but nothing from `end` on: rows must be written in ascending order, and what must survive behind one
+/// written later.
 ///
-/// With `to_row` larger than `len`, the gap after a row is filled with zeros.
+/// With `to_row` larger than `len`, the gap after a row is filled with zeros; so are `lead` elements before a plane's first row, and `tail`
+/// behind its last.
 pub(super) struct Rows<T> {
     pub from: *const T,
     pub from_row: usize,
+    pub from_plane: usize,
     pub to: *mut T,
     pub to_row: usize,
+    pub to_plane: usize,
     pub len: usize,
     pub count: usize,
+    pub planes: usize,
+    pub lead: usize,
+    pub tail: usize,
     pub end: *mut T,
+    /// By how much the end moves from plane to plane.
+    pub end_plane: usize,
 }
 
 /// # Safety
-/// The processor has the instruction set of `V`. The rows named are readable and writable, the gaps of `to_row - len` elements too (or
-/// lie behind `end`), and everything from `to` to `end` may be overwritten.
+/// The processor has the instruction set of `V`. The rows named are readable and writable, the gaps, `lead` and `tail` too (or lie behind
+/// `end`), and everything from the first element written to `end` may be overwritten.
 #[inline(always)]
 unsafe fn rows<V: Vector>(a: &Rows<V::Elem>) {
-    // SAFETY: reads take `len` elements of a row; a whole register is written only where it ends before `end`, else only the
-    // lanes up to the row's own length (or up to `end`).
-    unsafe {
-        for r in 0..a.count {
-            let from = a.from.wrapping_add(r * a.from_row);
-            let to = a.to.wrapping_add(r * a.to_row);
-            let room = (a.end as usize).saturating_sub(to as usize) / size_of::<V::Elem>();
-            let mut j = 0;
-            while j < a.to_row.min(room) {
-                let have = a.len.saturating_sub(j).min(V::LANES);
-                let v = if have == V::LANES {
-                    V::load(from.add(j))
-                } else if have == 0 {
-                    V::zero()
-                } else {
-                    V::load_part(from.add(j), V::mask(have))
-                };
-                if j + V::LANES <= room {
-                    v.store(to.add(j));
-                } else {
-                    v.store_part(to.add(j), V::mask(room - j));
-                }
-                j += V::LANES;
+    for p in 0..a.planes {
+        let from = a.from.wrapping_add(p * a.from_plane);
+        let to = a.to.wrapping_add(p * a.to_plane);
+        let end = a.end.wrapping_add(p * a.end_plane);
+        // SAFETY: the caller's promise, for one plane.
+        unsafe {
+            row::<V>(from, 0, to.wrapping_sub(a.lead), a.lead, end);
+            for r in 0..a.count {
+                let (from, to) = (from.wrapping_add(r * a.from_row), to.wrapping_add(r * a.to_row));
+                row::<V>(from, a.len, to, a.to_row, end);
             }
+            row::<V>(from, 0, to.wrapping_add(a.count * a.to_row), a.tail, end);
+        }
+    }
+}
+
+/// Copies `len` elements and fills up to `total` with zeros.
+///
+/// # Safety
+/// As [`rows`], for one row.
+#[inline(always)]
+unsafe fn row<V: Vector>(
+    from: *const V::Elem,
+    len: usize,
+    to: *mut V::Elem,
+    total: usize,
+    end: *mut V::Elem,
+) {
+    let room = (end as usize).saturating_sub(to as usize) / size_of::<V::Elem>();
+    let mut j = 0;
+    // SAFETY: reads take `len` elements; a whole register is written only where it ends before `end`, else only the lanes up to it.
+    unsafe {
+        while j < total.min(room) {
+            let have = len.saturating_sub(j).min(V::LANES);
+            let v = if have == V::LANES {
+                V::load(from.add(j))
+            } else if have == 0 {
+                V::zero()
+            } else {
+                V::load_part(from.add(j), V::mask(have))
+            };
+            if j + V::LANES <= room {
+                v.store(to.add(j));
+            } else {
+                v.store_part(to.add(j), V::mask(room - j));
+            }
+            j += V::LANES;
         }
     }
 }

@@ -190,19 +190,22 @@ impl<T: Float> Shifted<T> {
                         let wide = flat.next_multiple_of(lanes);
                         let sums = scratch.get::<T>((end - start) * wide + lanes).as_mut_ptr();
                         self.strip((panel, end - start), bias, planes, at, flat, sums, wide);
-                        for i in 0..end - start {
-                            let to = to.wrapping_add(i * plane);
-                            let job = Rows {
-                                from: sums.wrapping_add(i * wide).cast_const(),
-                                from_row: self.row,
-                                to,
-                                to_row: width,
-                                len: width,
-                                count: ys.len(),
-                                end: to.wrapping_add(ys.len() * width),
-                            };
-                            (self.routines.rows)(&job);
-                        }
+                        let job = Rows {
+                            from: sums.cast_const(),
+                            from_row: self.row,
+                            to,
+                            from_plane: wide,
+                            to_row: width,
+                            to_plane: plane,
+                            len: width,
+                            count: ys.len(),
+                            planes: end - start,
+                            lead: 0,
+                            tail: 0,
+                            end: to.wrapping_add(ys.len() * width),
+                            end_plane: plane,
+                        };
+                        (self.routines.rows)(&job);
                     }),
                 }
             }

@@ -311,10 +311,16 @@ impl<'a, T: Float> Plan<'a, T> {
                         from: planes[tap + y * self.planes.row..].as_ptr(),
                         from_row: self.planes.row,
                         to: buffer[t * len..].as_mut_ptr(),
+                        from_plane: 0,
                         to_row: width,
+                        to_plane: 0,
                         len: width,
                         count,
+                        planes: 1,
+                        lead: 0,
+                        tail: 0,
                         end,
+                        end_plane: 0,
                     };
                     // SAFETY: a tap's pixels lie inside the planes; rows are written in ascending order up to the buffer's end.
                     unsafe { (routines.rows)(&job) };
