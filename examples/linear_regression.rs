@@ -64,9 +64,9 @@ fn solve(a: Tensor<f64>, mut b: Vec<f64>) -> Vec<f64> {
         b.swap(k, pivot);
         for i in k + 1..n {
             let f = rows[i][k] / rows[k][k];
-            for j in k..n {
-                let v = rows[k][j];
-                rows[i][j] -= f * v;
+            let (above, below) = rows.split_at_mut(i);
+            for (v, p) in below[0][k..].iter_mut().zip(&above[k][k..]) {
+                *v -= f * p;
             }
             b[i] -= f * b[k];
         }
@@ -152,7 +152,10 @@ fn main() {
         made_up(&args)?;
         match &args.table {
             Some(path) => from_table(path, &args),
-            None => Ok(println!("give --table FILE.csv to fit a real table as well")),
+            None => {
+                println!("give --table FILE.csv to fit a real table as well");
+                Ok(())
+            }
         }
     };
     if let Err(e) = run() {

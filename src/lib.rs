@@ -24,7 +24,7 @@ pub use gradus_derive::Module;
 pub use kernel::par::{num_threads, set_num_threads};
 pub use nn::{Buffer, Layer, Mode, Module, Param};
 pub use ops::{Index, IntoIndices, Slice};
-pub use tensor::{Dims, IntoAxes, IntoReshape, IntoShape, Tensor};
+pub use tensor::{Dims, IntoAxes, IntoReshape, IntoShape, Iter, Tensor};
 
 /// The memory of tensors: how much there is, and giving it back.
 pub mod memory {

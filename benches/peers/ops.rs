@@ -170,12 +170,11 @@ fn cases() -> Vec<(String, Make)> {
     all
 }
 
+/// Further fields of a line of JSON: what the process spent meanwhile.
+type Fields = Vec<(&'static str, String)>;
+
 /// Each sample repeats the call until it lasts about 5 ms.
-fn time(
-    case: &mut Case,
-    samples: usize,
-    budget: f64,
-) -> Result<(Vec<f64>, usize, Vec<(&'static str, String)>)> {
+fn time(case: &mut Case, samples: usize, budget: f64) -> Result<(Vec<f64>, usize, Fields)> {
     for _ in 0..3 {
         (case.call)()?;
     }

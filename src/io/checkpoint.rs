@@ -8,9 +8,7 @@ use super::safetensors::{self, TensorMap, Value};
 use crate::autograd::ParamId;
 use crate::element::{DType, Element};
 use crate::error::{Error, Result};
-use crate::nn::{
-    AnyBuffer, Buffer, Item, ItemMut, Module, ParamMut, ParamRef, Visitor, VisitorMut, with_param,
-};
+use crate::nn::{AnyBuffer, Buffer, Item, ItemMut, Module, Visitor, VisitorMut, with_param};
 
 /// Saving and loading, for every [`Module`].
 ///

@@ -3,7 +3,7 @@
 use crate::autograd::Gradients;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::nn::{Module, Param, ParamRef, with_param};
+use crate::nn::{Module, Param, with_param};
 
 impl Gradients {
     /// Whether every number of the gradients of a model is finite.

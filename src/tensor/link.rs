@@ -10,6 +10,10 @@ pub(crate) enum Link {
     None,
     /// Input number `n` of the operation that is being computed; kept in what the operation saves, so that a later
     /// pass can tell which saved tensor is which input. Computes like `None`.
+    #[allow(
+        dead_code,
+        reason = "written with every saved tensor now, read once the backward pass is itself recorded"
+    )]
     Input(u32),
     /// The output of the operation that saved it. Computes like `None`.
     Output,

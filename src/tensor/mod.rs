@@ -78,10 +78,6 @@ impl<T: Element> Tensor<T> {
         &self.layout
     }
 
-    pub(crate) fn storage(&self) -> &Storage<T> {
-        &self.storage
-    }
-
     /// The whole buffer, to be read through the layout.
     pub(crate) fn buffer(&self) -> &[T] {
         self.storage.slice()

@@ -81,7 +81,9 @@ fn resolve(from: &[usize], to: &[isize]) -> Result<Dims> {
         0 if known != len => refuse(&format!("{len} elements do not fill {known} places")),
         0 => Ok(to.iter().map(|&d| d as usize).collect()),
         1 if known == 0 => refuse("-1 cannot be worked out beside a size of 0"),
-        1 if len % known != 0 => refuse(&format!("{len} elements are not a multiple of {known}")),
+        1 if !len.is_multiple_of(known) => {
+            refuse(&format!("{len} elements are not a multiple of {known}"))
+        }
         1 => Ok(to.iter().map(|&d| if d == -1 { len / known } else { d as usize }).collect()),
         _ => refuse("more than one size is -1"),
     }

@@ -173,14 +173,6 @@ impl Case {
             .map(|k| self.tensors.get(k).unwrap_or_else(|| panic!("{}: no tensor {k}", self.id)))
     }
 
-    /// A stored float tensor of this case, for the families that replay by themselves.
-    pub fn floats(&self, kind: &str, name: &str) -> Vec<f64> {
-        match self.tensors.get(&format!("{}/{kind}/{name}", self.id)) {
-            Some(Stored::F64(_, v)) => v.clone(),
-            _ => panic!("{}: no {kind}/{name}", self.id),
-        }
-    }
-
     fn inputs<T: Float>(&self, tape: &Tape) -> Inputs<T> {
         let mut all =
             Inputs { floats: BTreeMap::new(), ints: BTreeMap::new(), bools: BTreeMap::new() };

@@ -34,6 +34,20 @@ impl Slice {
         Slice { start: None, end: None, step: 1 }
     }
 
+    /// From `start` up to but not including `end`. The same as `Slice::from(start..end)`, for literal ends of unlike sign, where the range
+    /// would look empty to clippy.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// use gradus::Slice;
+    /// let x = Tensor::<i64>::arange(0, 5, 1)?;
+    /// assert_eq!(x.slice(Slice::new(1, -1))?.to_vec(), [1, 2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn new(start: isize, end: isize) -> Self {
+        Slice { start: Some(start), end: Some(end), step: 1 }
+    }
+
     /// With another step.
     pub fn step(self, step: isize) -> Self {
         Slice { step, ..self }
