@@ -15,6 +15,7 @@ pub mod par;
 pub(crate) mod place;
 pub(crate) mod pool;
 pub(crate) mod reduce;
+pub(crate) mod relu;
 pub(crate) mod simd;
 pub(crate) mod softmax;
 mod source;

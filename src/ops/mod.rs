@@ -20,6 +20,7 @@ mod nll;
 mod operators;
 mod pool;
 mod product;
+mod relu;
 mod rule;
 mod shape;
 mod softmax;

@@ -133,15 +133,6 @@ functions! {
     erf Erf Input 0.6:
         |x| x.verf::<FMA>(),
         |x, g| g * (T::of(std::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).vexp::<FMA>());
-    /// max(x, 0); the derivative at 0 is 0.
-    ///
-    /// ```
-    /// use gradus::prelude::*;
-    /// assert_eq!(Tensor::from([-1.0f32, 0.0, 2.0]).relu().to_vec(), [0.0, 0.0, 2.0]);
-    /// ```
-    relu Relu Output 0.25:
-        |x| if x < T::ZERO { T::ZERO } else { x },
-        |y, g| if y <= T::ZERO { T::ZERO } else { g };
     /// x between 0 and 6; the derivative at both is 0.
     relu6 Relu6 Input 0.25:
         |x| within(x, 0.0, 6.0),

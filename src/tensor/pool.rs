@@ -1,11 +1,14 @@
 //! Where tensors get their memory: blocks in size classes, kept for reuse.
 //!
 //! A training step asks for the same sizes over and over, and a fresh page costs more than the arithmetic done on it,
-//! so a freed block goes to a free list of its class instead of back to the system. Classes are four to a power of two (at most
-//! 25 % slack). Small blocks live in a list of the thread, without a lock; large ones in one list behind a mutex.
+//! so a freed block goes to a free list of its class instead of back to the system. Small classes are four to a power of two, large
+//! ones sixteen (at most 6 % slack). Small blocks live in a list of the thread, without a lock; large ones in one list behind a mutex.
 //!
-//! The lists never make the process larger than it was at its busiest: what is live plus what is kept stays at or below the highest
-//! amount that was ever live (plus [`SLACK`]). What does not fit goes back to the system, largest blocks first.
+//! What is kept is bounded: live and kept bytes together stay at or below the highest amount that was ever live, plus
+//! [`SLACK`], plus what was learned. Learned is this: a step may need classes A and B one after the other, so that keeping both takes more
+//! than was ever live at once. When a class is asked of the system again after a block of it was given back for the bound's sake, the bound
+//! grows by that block, up to twice the highest amount. So a program that repeats itself soon asks the system for nothing,
+//! and one whose sizes wander does not pile up memory. What does not fit goes back to the system, largest blocks first.
 //!
 //! Memory comes zeroed from the system and is handed out again as it was left, so every byte of a block is initialised, but
 //! its value means nothing.
@@ -14,8 +17,8 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::RefCell;
 use std::ptr::NonNull;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Alignment of every block: a cache line, and a whole AVX-512 register.
 pub(crate) const ALIGN: usize = 64;
@@ -25,21 +28,30 @@ const SMALL: usize = 32 << 10;
 const SMALL_KEEP: usize = 32;
 /// Bytes that may be kept beyond the highest amount ever live.
 const SLACK: usize = 1 << 20;
-const CLASSES: usize = 4 * 64;
+/// Classes to a power of two, for small and for large blocks.
+const STEPS: [usize; 2] = [4, 16];
+const SMALL_CLASSES: usize = STEPS[0] * 16;
+const CLASSES: usize = SMALL_CLASSES + STEPS[1] * 64;
 
-/// Class and byte size for a request; `None` when the size does not fit the address range.
-fn class_of(bytes: usize) -> Option<(usize, usize)> {
+/// Class for a request, so that [`size_of_class`] is at least `bytes`; `None` when the size does not fit the address range.
+fn class_of(bytes: usize) -> Option<usize> {
     let bytes = bytes.max(ALIGN);
     if bytes > isize::MAX as usize / 2 {
         return None;
     }
-    // The power of two at or below, then the quarter steps above it.
+    let (first, steps) = if bytes <= SMALL { (0, STEPS[0]) } else { (SMALL_CLASSES, STEPS[1]) };
+    // The power of two at or below, then the steps above it; a full set of steps is the next power.
     let p = bytes.ilog2() as usize;
-    let step = (1usize << p) / 4;
-    let quarter = (bytes - (1 << p)).div_ceil(step);
-    let (p, quarter) = if quarter == 4 { (p + 1, 0) } else { (p, quarter) };
-    let size = (1usize << p) + quarter * ((1usize << p) / 4);
-    Some((4 * p + quarter, size.next_multiple_of(ALIGN)))
+    let step = (bytes - (1 << p)).div_ceil(((1usize << p) / steps).max(1));
+    Some(first + steps * p + step)
+}
+
+/// The bytes of a block of a class.
+fn size_of_class(class: usize) -> usize {
+    let (first, steps) =
+        if class < SMALL_CLASSES { (0, STEPS[0]) } else { (SMALL_CLASSES, STEPS[1]) };
+    let (p, step) = ((class - first) / steps, (class - first) % steps);
+    ((1usize << p) + step * ((1usize << p) / steps)).next_multiple_of(ALIGN)
 }
 
 struct Ptr(NonNull<u8>);
@@ -48,16 +60,30 @@ unsafe impl Send for Ptr {}
 
 struct Shared {
     lists: [Vec<Ptr>; CLASSES],
+    /// How many blocks of a class were given back to keep the bound, and not missed since.
+    returned: [u32; CLASSES],
+    /// What the bound has grown by.
+    learned: usize,
 }
 
-static SHARED: Mutex<Shared> = Mutex::new(Shared { lists: [const { Vec::new() }; CLASSES] });
+impl Shared {
+    fn bound(&self) -> usize {
+        PEAK.load(Relaxed) + SLACK + self.learned
+    }
+}
+
+static SHARED: Mutex<Shared> = Mutex::new(Shared {
+    lists: [const { Vec::new() }; CLASSES],
+    returned: [0; CLASSES],
+    learned: 0,
+});
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 static FRESH: AtomicUsize = AtomicUsize::new(0);
 
 struct Local {
-    lists: [Vec<Ptr>; CLASSES],
+    lists: [Vec<Ptr>; SMALL_CLASSES + 1],
 }
 
 impl Drop for Local {
@@ -71,12 +97,7 @@ impl Drop for Local {
 }
 
 thread_local! {
-    static LOCAL: RefCell<Local> = const { RefCell::new(Local { lists: [const { Vec::new() }; CLASSES] }) };
-}
-
-fn size_of_class(class: usize) -> usize {
-    let p = class / 4;
-    ((1usize << p) + (class % 4) * ((1usize << p) / 4)).next_multiple_of(ALIGN)
+    static LOCAL: RefCell<Local> = const { RefCell::new(Local { lists: [const { Vec::new() }; SMALL_CLASSES + 1] }) };
 }
 
 fn free_to_system(p: Ptr, size: usize) {
@@ -88,18 +109,19 @@ fn free_to_system(p: Ptr, size: usize) {
 
 /// A block of at least `bytes` bytes, all initialised with unspecified values; its class goes back to [`give`].
 pub(crate) fn take(bytes: usize) -> Option<(NonNull<u8>, usize)> {
-    let (class, size) = class_of(bytes)?;
+    let class = class_of(bytes)?;
+    let size = size_of_class(class);
     let kept = if size <= SMALL {
         LOCAL.try_with(|l| l.borrow_mut().lists[class].pop()).ok().flatten()
     } else {
-        SHARED.lock().ok().and_then(|mut s| s.lists[class].pop())
+        shared().lists[class].pop()
     };
     let p = match kept {
         Some(p) => {
             KEPT.fetch_sub(size, Relaxed);
             p.0
         }
-        None => fresh(size)?,
+        None => fresh(class, size)?,
     };
     let live = LIVE.fetch_add(size, Relaxed) + size;
     if live > PEAK.load(Relaxed) {
@@ -108,10 +130,20 @@ pub(crate) fn take(bytes: usize) -> Option<(NonNull<u8>, usize)> {
     Some((p, class))
 }
 
-/// New memory from the system, after giving back what is kept beyond the limit.
-fn fresh(size: usize) -> Option<NonNull<u8>> {
+/// The lists of large blocks. A panic while they were locked cannot have left them half changed: each change is one push or pop.
+fn shared() -> MutexGuard<'static, Shared> {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// New memory from the system, after giving back what is kept beyond the bound.
+fn fresh(class: usize, size: usize) -> Option<NonNull<u8>> {
     if size > SMALL {
-        trim(size);
+        let mut shared = shared();
+        if shared.returned[class] > 0 {
+            shared.returned[class] -= 1;
+            shared.learned = (shared.learned + size).min(PEAK.load(Relaxed));
+        }
+        trim(&mut shared, size);
     }
     FRESH.fetch_add(1, Relaxed);
     let layout = Layout::from_size_align(size, ALIGN).ok()?;
@@ -119,13 +151,14 @@ fn fresh(size: usize) -> Option<NonNull<u8>> {
     NonNull::new(unsafe { alloc_zeroed(layout) })
 }
 
-/// Gives kept large blocks back until `more` new bytes fit under the limit, the largest first.
-fn trim(more: usize) {
-    let limit = PEAK.load(Relaxed) + SLACK;
-    let Ok(mut shared) = SHARED.lock() else { return };
-    for class in (0..CLASSES).rev() {
-        while LIVE.load(Relaxed) + KEPT.load(Relaxed) + more > limit {
+/// Gives kept large blocks back until `more` new bytes fit under the bound, the largest first.
+fn trim(shared: &mut Shared, more: usize) {
+    // Live bytes that grow past the highest amount so far raise the bound themselves.
+    let bound = shared.bound().max(LIVE.load(Relaxed) + more + SLACK);
+    for class in (SMALL_CLASSES..CLASSES).rev() {
+        while LIVE.load(Relaxed) + KEPT.load(Relaxed) + more > bound {
             let Some(p) = shared.lists[class].pop() else { break };
+            shared.returned[class] += 1;
             free_to_system(p, size_of_class(class));
         }
     }
@@ -151,13 +184,15 @@ pub(crate) unsafe fn give(p: NonNull<u8>, class: usize) {
         if let Some(p) = p {
             free_to_system(p, size);
         }
-    } else if live + kept > PEAK.load(Relaxed) + SLACK {
+        return;
+    }
+    let mut shared = shared();
+    if live + kept > shared.bound() {
+        shared.returned[class] += 1;
+        drop(shared);
         free_to_system(p, size);
     } else {
-        match SHARED.lock() {
-            Ok(mut s) => s.lists[class].push(p),
-            Err(_) => free_to_system(p, size),
-        }
+        shared.lists[class].push(p);
     }
 }
 
@@ -196,13 +231,15 @@ pub fn stats() -> MemoryStats {
 /// Gives the kept buffers of all threads (the small ones of this thread only) back to the system, and
 /// lets the highest amount ever live begin anew.
 pub fn clear_cache() {
-    if let Ok(mut s) = SHARED.lock() {
-        for class in 0..CLASSES {
-            for p in s.lists[class].drain(..) {
-                free_to_system(p, size_of_class(class));
-            }
+    let mut shared = shared();
+    for class in 0..CLASSES {
+        for p in shared.lists[class].drain(..) {
+            free_to_system(p, size_of_class(class));
         }
+        shared.returned[class] = 0;
     }
+    shared.learned = 0;
+    drop(shared);
     let _ = LOCAL.try_with(|l| {
         for (class, list) in l.borrow_mut().lists.iter_mut().enumerate() {
             for p in list.drain(..) {
@@ -219,11 +256,18 @@ mod tests {
 
     #[test]
     fn classes_cover_their_requests_with_little_slack() {
-        for bytes in (1..5000).chain([1 << 20, (1 << 20) + 1, 3 << 21, 11_075_584]) {
-            let (class, size) = class_of(bytes).unwrap();
-            assert!(size >= bytes && size % ALIGN == 0);
-            assert_eq!(size, size_of_class(class), "{bytes}");
-            assert!(bytes < 512 || size <= bytes + bytes / 4 + ALIGN, "{bytes} → {size}");
+        for bytes in (1..70_000).step_by(7).chain([
+            SMALL,
+            SMALL + 1,
+            1 << 20,
+            (1 << 20) + 1,
+            3 << 21,
+            11_075_584,
+        ]) {
+            let size = size_of_class(class_of(bytes).unwrap());
+            assert!(size >= bytes && size.is_multiple_of(ALIGN));
+            let slack = if bytes <= SMALL { bytes / 4 } else { bytes / 16 };
+            assert!(size <= bytes + slack + ALIGN, "{bytes} → {size}");
         }
         assert!(class_of(usize::MAX).is_none());
     }
