@@ -9,7 +9,7 @@ use super::any::AnyTensor;
 use super::tape::{Node, TapeCore};
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::tensor::{Dims, Link, Tensor};
+use crate::tensor::{Dims, Link, Tensor, short};
 
 /// A differentiable operation with `N` inputs and one output.
 ///
@@ -173,7 +173,7 @@ impl<T: Float, const N: usize, O: Op<T, N>> OpMany<T> for Fixed<O, N> {
 struct Record<T: Float, O: OpMany<T>> {
     op: O,
     saved: O::Saved,
-    shapes: SmallVec<[Dims; 2]>,
+    shapes: SmallVec<[Dims; 3]>,
 }
 
 impl<T: Float, O: OpMany<T>> Recorded for Record<T, O> {
@@ -226,14 +226,14 @@ pub(crate) fn apply_many<T: Float, O: OpMany<T>>(op: O, x: &[&Tensor<T>]) -> Res
         let (y, _) = op.forward(x)?;
         return Ok(y.with_link(Link::None));
     };
-    let marked: SmallVec<[Tensor<T>; 2]> =
+    let marked: SmallVec<[Tensor<T>; 3]> =
         x.iter().enumerate().map(|(i, t)| t.detach().with_link(Link::Input(i as u32))).collect();
-    let borrowed: SmallVec<[&Tensor<T>; 2]> = marked.iter().collect();
+    let borrowed: SmallVec<[&Tensor<T>; 3]> = marked.iter().collect();
     let (y, mut saved) = op.forward(&borrowed)?;
     let y = y.with_link(Link::None);
     mark_output(&mut saved, &y);
-    let inputs: SmallVec<[u32; 2]> = x.iter().map(|t| TapeCore::id_of(t.link())).collect();
-    let shapes = x.iter().map(|t| t.shape().into()).collect();
+    let inputs: SmallVec<[u32; 4]> = x.iter().map(|t| TapeCore::id_of(t.link())).collect();
+    let shapes = x.iter().map(|t| short(t.shape())).collect();
     let link =
         TapeCore::push(&tape, Node::Op { inputs, op: Box::new(Record { op, saved, shapes }) });
     Ok(y.with_link(link))

@@ -18,7 +18,7 @@ pub(crate) enum Node {
     /// A parameter or an input: gradients end here.
     Leaf,
     /// An operation and the places of its inputs ([`NOWHERE`] for constants).
-    Op { inputs: SmallVec<[u32; 2]>, op: Box<dyn Recorded> },
+    Op { inputs: SmallVec<[u32; 4]>, op: Box<dyn Recorded> },
 }
 
 pub(crate) struct State {
@@ -138,7 +138,8 @@ impl Tape {
     /// An empty tape. The seed fixes what is random in the forward pass (dropout); give each step another one,
     /// for example its number.
     pub fn new(seed: u64) -> Self {
-        let state = State { nodes: Vec::new(), params: Vec::new(), consumed: false, draws: 0 };
+        let state =
+            State { nodes: Vec::with_capacity(16), params: Vec::new(), consumed: false, draws: 0 };
         Tape { core: TapeCore(Arc::new(Inner { seed, state: Mutex::new(state) })) }
     }
 

@@ -18,7 +18,7 @@ use crate::element::Num;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::kernel::map::{Map, Zip, Zip3};
-use crate::tensor::{Dims, Tensor};
+use crate::tensor::{Dims, Tensor, short};
 
 /// The four operations; each is both the function of two numbers and the recorded operation.
 #[derive(Clone, Copy)]
@@ -89,7 +89,7 @@ impl<T: Float> Op<T, 2> for Add {
         "add"
     }
     fn forward(&self, [a, b]: [&Tensor<T>; 2]) -> Result<(Tensor<T>, Self::Saved)> {
-        Ok((zip("add", Add, a, b)?, (a.shape().into(), b.shape().into())))
+        Ok((zip("add", Add, a, b)?, (short(a.shape()), short(b.shape()))))
     }
     fn vjp(
         &self,
@@ -108,7 +108,7 @@ impl<T: Float> Op<T, 2> for Sub {
         "sub"
     }
     fn forward(&self, [a, b]: [&Tensor<T>; 2]) -> Result<(Tensor<T>, Self::Saved)> {
-        Ok((zip("sub", Sub, a, b)?, (a.shape().into(), b.shape().into())))
+        Ok((zip("sub", Sub, a, b)?, (short(a.shape()), short(b.shape()))))
     }
     fn vjp(
         &self,

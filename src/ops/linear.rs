@@ -69,7 +69,7 @@ impl<T: Float> OpMany<T> for Linear {
         let rows = flat(x[0], m, k);
         let bias = x.get(2).map(|b| b.dense());
         let bias = bias.as_ref().and_then(Tensor::as_slice).map_or(Bias::None, Bias::Col);
-        let mut shape: Dims = x[0].shape().into();
+        let mut shape: Dims = crate::tensor::short(x[0].shape());
         if let Some(last) = shape.last_mut() {
             *last = n;
         }

@@ -8,17 +8,41 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 
-/// Sizes of axes; up to six without the heap.
-pub type Dims = SmallVec<[usize; 6]>;
+/// How many axes a tensor has room for without the heap. With four a tensor stays below 128 bytes, and moving one stays a few instructions.
+const INLINE: usize = 4;
+/// Sizes of axes; up to four without the heap.
+pub type Dims = SmallVec<[usize; INLINE]>;
 /// Steps of axes, in elements.
-pub(crate) type Strides = SmallVec<[isize; 6]>;
+pub(crate) type Strides = SmallVec<[isize; INLINE]>;
+
+/// A short list from a slice. Written out by length, because a copy of unknown length is a call, which every small operation would make
+/// a dozen times.
+#[inline]
+pub(crate) fn short<T: Copy + Default>(s: &[T]) -> SmallVec<[T; INLINE]> {
+    let o = T::default();
+    match *s {
+        [] => SmallVec::new(),
+        [a] => SmallVec::from_buf_and_len([a, o, o, o], 1),
+        [a, b] => SmallVec::from_buf_and_len([a, b, o, o], 2),
+        [a, b, c] => SmallVec::from_buf_and_len([a, b, c, o], 3),
+        [a, b, c, d] => SmallVec::from_buf_and_len([a, b, c, d], 4),
+        _ => SmallVec::from_slice(s),
+    }
+}
 
 /// How the indices of a tensor map to places in its buffer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) shape: Dims,
     pub(crate) strides: Strides,
     pub(crate) offset: usize,
+}
+
+impl Clone for Layout {
+    #[inline]
+    fn clone(&self) -> Self {
+        Layout { shape: short(&self.shape), strides: short(&self.strides), offset: self.offset }
+    }
 }
 
 /// The number of elements of a shape, or the error that says it overflows.
@@ -36,7 +60,8 @@ pub(crate) fn numel(op: &'static str, shape: &[usize]) -> Result<usize> {
 
 /// Row-major strides. A size-1 or size-0 axis gets the stride it would have in the dense array.
 fn dense_strides(shape: &[usize]) -> Strides {
-    let mut strides: Strides = SmallVec::from_elem(0, shape.len());
+    let mut strides: Strides = short(&[0; INLINE][..shape.len().min(INLINE)]);
+    strides.resize(shape.len(), 0);
     let mut step = 1isize;
     for (s, &d) in strides.iter_mut().zip(shape).rev() {
         *s = step;
@@ -54,7 +79,7 @@ pub(crate) fn axis(op: &'static str, axis: isize, rank: usize) -> Result<usize> 
 /// The shape that both broadcast to, by NumPy's rule: align at the right, sizes equal or one of them 1.
 pub(crate) fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Dims> {
     if a == b {
-        return Ok(a.into());
+        return Ok(short(a));
     }
     let rank = a.len().max(b.len());
     let at = |s: &[usize], i: usize| {
@@ -79,7 +104,7 @@ pub(crate) fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Di
 impl Layout {
     /// The row-major layout of a shape.
     pub(crate) fn dense(shape: &[usize]) -> Self {
-        Layout { shape: shape.into(), strides: dense_strides(shape), offset: 0 }
+        Layout { shape: short(shape), strides: dense_strides(shape), offset: 0 }
     }
 
     pub(crate) fn rank(&self) -> usize {
@@ -154,7 +179,7 @@ impl Layout {
             }
             old = end;
         }
-        Some(Layout { shape: shape.into(), strides, offset: self.offset })
+        Some(Layout { shape: short(shape), strides, offset: self.offset })
     }
 
     pub(crate) fn permute(&self, axes: &[usize]) -> Layout {
@@ -189,7 +214,7 @@ impl Layout {
                     }
                 })
                 .collect();
-        Layout { shape: shape.into(), strides, offset: self.offset }
+        Layout { shape: short(shape), strides, offset: self.offset }
     }
 
     /// Without the axis.

@@ -15,7 +15,7 @@ mod shape_arg;
 
 pub(crate) use block::{Block, Storage};
 pub use layout::Dims;
-pub(crate) use layout::{Layout, axis, broadcast, numel};
+pub(crate) use layout::{Layout, axis, broadcast, numel, short};
 pub(crate) use link::Link;
 pub use pool::{MemoryStats, clear_cache, stats};
 pub use read::Iter;

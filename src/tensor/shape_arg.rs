@@ -15,17 +15,17 @@ pub trait IntoShape {
 
 impl<const N: usize> IntoShape for [usize; N] {
     fn into_shape(self) -> Dims {
-        SmallVec::from_slice(&self)
+        layout::short(&self)
     }
 }
 impl<const N: usize> IntoShape for &[usize; N] {
     fn into_shape(self) -> Dims {
-        SmallVec::from_slice(self)
+        layout::short(self)
     }
 }
 impl IntoShape for &[usize] {
     fn into_shape(self) -> Dims {
-        SmallVec::from_slice(self)
+        layout::short(self)
     }
 }
 impl IntoShape for Vec<usize> {
@@ -35,7 +35,7 @@ impl IntoShape for Vec<usize> {
 }
 impl IntoShape for &Vec<usize> {
     fn into_shape(self) -> Dims {
-        SmallVec::from_slice(self)
+        layout::short(self)
     }
 }
 impl IntoShape for Dims {
@@ -50,7 +50,7 @@ impl IntoShape for &Dims {
 }
 impl IntoShape for usize {
     fn into_shape(self) -> Dims {
-        SmallVec::from_slice(&[self])
+        layout::short(&[self])
     }
 }
 impl IntoShape for () {
