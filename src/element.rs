@@ -126,16 +126,20 @@ impl Element for bool {
 }
 
 /// An element with arithmetic: every type but `bool`. Integer arithmetic wraps around, as in PyTorch and NumPy.
-#[allow(missing_docs)]
 pub trait Num: Element {
     /// Whether the type is a float.
     const IS_FLOAT: bool;
+    /// self + o
     fn plus(self, o: Self) -> Self;
+    /// self - o
     fn minus(self, o: Self) -> Self;
+    /// self · o
     fn times(self, o: Self) -> Self;
     /// Quotient; of integers truncated towards zero, and 0 for a zero divisor (callers check for it first).
     fn over(self, o: Self) -> Self;
+    /// -self
     fn negated(self) -> Self;
+    /// |self|
     fn magnitude(self) -> Self;
     /// Whether this is a NaN; never so for integers.
     fn is_not_a_number(self) -> bool;

@@ -13,6 +13,15 @@ impl<T: Float> Tensor<T> {
     /// The gradients of this number with respect to everything watched. Consumes the recording of its tape, and frees what it
     /// held while it goes.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let tape = Tape::new(0);
+    /// let x = tape.leaf(&Tensor::from([1.0f32, -2.0]));
+    /// let grads = x.square().sum().backward()?;
+    /// assert_eq!(grads.wrt(&x).unwrap().to_vec(), [2.0, -4.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotScalar`] if this is not a single number, [`Error::NotRecorded`] if no tape recorded it,
     /// [`Error::TapeConsumed`] if a `backward` came before.
@@ -25,6 +34,15 @@ impl<T: Float> Tensor<T> {
     }
 
     /// Like [`backward`](Self::backward) for an output of any shape: the gradients of `sum(self * cotangent)`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let tape = Tape::new(0);
+    /// let x = tape.leaf(&Tensor::from([1.0f32, -2.0]));
+    /// let grads = x.square().backward_with(&Tensor::from([1.0, 10.0]))?;
+    /// assert_eq!(grads.wrt(&x).unwrap().to_vec(), [2.0, -40.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] if the shapes differ, and those of `backward` but `NotScalar`.

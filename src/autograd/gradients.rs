@@ -136,6 +136,15 @@ impl Gradients {
     }
 
     /// Multiplies every gradient by a number.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let w: Param = Param::new(Tensor::from([1.0, 1.0]));
+    /// let mut grads = Tape::new(0).watch(&w).sum().backward()?;
+    /// grads.scale(0.5);
+    /// assert_eq!(grads.get(&w).unwrap().to_vec(), [0.5, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn scale(&mut self, factor: f64) {
         for g in self.every_mut() {
             with_any!(g, t => scale(t, factor));
@@ -143,11 +152,27 @@ impl Gradients {
     }
 
     /// The Euclidean norm of all parameter gradients taken as one vector.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let w: Param = Param::new(Tensor::from([0.0, 0.0]));
+    /// let grads = Tape::new(0).watch(&w).backward_with(&Tensor::from([3.0, 4.0]))?;
+    /// assert_eq!(grads.norm(), 5.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn norm(&self) -> f64 {
         self.every().map(|g| with_any!(g, t => sum_of_squares(t))).sum::<f64>().sqrt()
     }
 
     /// The p-norm of all parameter gradients taken as one vector: (Σ |g|ᵖ)^(1/p), or the largest |g| for an infinite p.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let w: Param = Param::new(Tensor::from([0.0, 0.0]));
+    /// let grads = Tape::new(0).watch(&w).backward_with(&Tensor::from([3.0, -4.0]))?;
+    /// assert_eq!((grads.norm_p(1.0)?, grads.norm_p(f64::INFINITY)?), (7.0, 4.0));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Argument`] unless p is above 0.
@@ -173,6 +198,15 @@ impl Gradients {
 
     /// Scales all gradients down together so that their global norm is at most `max`, and returns the norm before: they are
     /// multiplied by `min(1, max / (norm + 1e-6))` (Pascanu et al. 2013), as in PyTorch's `clip_grad_norm_`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let w: Param = Param::new(Tensor::from([0.0, 0.0]));
+    /// let mut grads = Tape::new(0).watch(&w).backward_with(&Tensor::from([3.0, 4.0]))?;
+    /// assert_eq!(grads.clip_norm(1.0)?, 5.0);
+    /// assert!((grads.norm() - 1.0).abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Argument`] if `max` is negative or not a number, [`Error::NonFinite`] if the norm is infinite or not a number.
@@ -208,6 +242,15 @@ impl Gradients {
     }
 
     /// Limits every single number of the gradients to `[-max, max]`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let w: Param = Param::new(Tensor::from([0.0, 0.0]));
+    /// let mut grads = Tape::new(0).watch(&w).backward_with(&Tensor::from([3.0, -4.0]))?;
+    /// grads.clip_value(3.5)?;
+    /// assert_eq!(grads.get(&w).unwrap().to_vec(), [3.0, -3.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Argument`] if `max` is negative or not a number.

@@ -147,6 +147,13 @@ impl Dataset<i64> {
     }
 
     /// How many examples each class has.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// # let data = Dataset::new(&Tensor::zeros([3, 1])?, &Tensor::from([0i64, 1, 1]), 2)?;
+    /// assert_eq!((data.num_classes(), data.class_counts()), (2, vec![1, 2]));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes];
         (0..self.len()).for_each(|i| counts[self.labels[self.rows.at(i)] as usize] += 1);
@@ -256,11 +263,27 @@ impl<L: Element> Dataset<L> {
     }
 
     /// The whole dataset as one batch.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// # let x = Tensor::from([[0.0f32], [1.0], [2.0]]);
+    /// # let data = Dataset::new(&x, &Tensor::from([0i64, 1, 1]), 2)?;
+    /// assert_eq!(data.all().labels.to_vec(), [0, 1, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn all(&self) -> Batch<L> {
         self.collect(self.len(), |i| i)
     }
 
     /// The examples at these places as one batch, in this order; a place may come more than once.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// # let x = Tensor::from([[0.0f32], [1.0], [2.0]]);
+    /// # let data = Dataset::new(&x, &Tensor::from([0i64, 1, 1]), 2)?;
+    /// assert_eq!(data.gather(&[2, 0])?.inputs.to_vec(), [2.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Index`] for a place outside the dataset.
@@ -284,6 +307,14 @@ impl<L: Element> Dataset<L> {
     }
 
     /// The first `n` examples, or all if there are fewer.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// # let x = Tensor::from([[0.0f32], [1.0], [2.0]]);
+    /// # let data = Dataset::new(&x, &Tensor::from([0i64, 1, 1]), 2)?;
+    /// assert_eq!(data.take(2)?.len(), 2);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Argument`] if `n` is 0.
@@ -323,6 +354,14 @@ impl<L: Element> Dataset<L> {
 
     /// The examples at these places, in this order; a place may come more than once.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// # let x = Tensor::from([[0.0f32], [1.0], [2.0]]);
+    /// # let data = Dataset::new(&x, &Tensor::from([0i64, 1, 1]), 2)?;
+    /// assert_eq!(data.subset(&[2, 0])?.all().inputs.to_vec(), [2.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Index`] for a place outside the dataset, [`Error::Argument`] if there are none.
     pub fn subset(&self, places: &[usize]) -> Result<Self> {
@@ -334,6 +373,14 @@ impl<L: Element> Dataset<L> {
     }
 
     /// The same examples in an order that the seed decides.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// # let x = Tensor::from([[0.0f32], [1.0], [2.0]]);
+    /// # let data = Dataset::new(&x, &Tensor::from([0i64, 1, 1]), 2)?;
+    /// assert_eq!(data.shuffled(1).all().inputs, data.shuffled(1).all().inputs);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn shuffled(&self, seed: u64) -> Self {
         let order = permutation(self.len(), seed);
         self.with_rows(Rows::List(order.into_iter().map(|i| self.rows.at(i)).collect()))

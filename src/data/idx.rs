@@ -24,13 +24,18 @@ pub struct Idx {
 
 /// The elements of an IDX file, in the type that the file holds them in.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
 pub enum Values {
+    /// Bytes, code 0x08: images and labels.
     U8(Vec<u8>),
+    /// Signed bytes, code 0x09.
     I8(Vec<i8>),
+    /// Code 0x0b.
     I16(Vec<i16>),
+    /// Code 0x0c.
     I32(Vec<i32>),
+    /// Code 0x0d.
     F32(Vec<f32>),
+    /// Code 0x0e.
     F64(Vec<f64>),
 }
 

@@ -16,7 +16,7 @@
 //!   and the next region wakes it again. Waking takes tens of microseconds, watching less than one: within a
 //!   training step, regions follow each other quickly and helpers stay awake; between steps they cost nothing.
 //! - Regions never nest, and a second user thread that comes while the team is busy runs its loop alone.
-#![allow(unsafe_code, dead_code)]
+#![allow(unsafe_code)]
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};

@@ -18,7 +18,7 @@
 //!
 //! The environment variable `GRADUS_ISA` (`scalar`, `avx2`, `avx512`, `neon`) forces a lower path than the best one; a path
 //! that the processor lacks is never taken.
-#![allow(unsafe_code, dead_code)]
+#![allow(unsafe_code)]
 
 use std::sync::OnceLock;
 

@@ -208,6 +208,13 @@ impl Init {
 
     /// A tensor of this shape; the fans, if they matter, are those of the shape.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let w: Tensor = Init::kaiming_normal().tensor([128, 784], &mut gradus::rng(0))?;
+    /// assert!((w.std().item()? - (2.0f32 / 784.0).sqrt()).abs() < 1e-3);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Argument`] for numbers outside their domain (a negative standard deviation), [`Error::Shape`] if fans are needed and the shape
     /// has less than two axes, [`Error::Overflow`] if it does not fit in memory.

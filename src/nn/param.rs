@@ -74,6 +74,14 @@ impl<T: Float> fmt::Debug for Param<T> {
 
 impl Gradients {
     /// The gradient of a parameter (of the model or of its watched copy); `None` if the loss does not depend on it or it was not watched.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let w: Param = Param::new(Tensor::from([1.0, 2.0]));
+    /// let grads = Tape::new(0).watch(&w).square().sum().backward()?;
+    /// assert_eq!(grads.get(&w).unwrap().to_vec(), [2.0, 4.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn get<T: Float>(&self, p: &Param<T>) -> Option<&Tensor<T>> {
         self.by_id(p.id())
     }
@@ -98,6 +106,13 @@ impl Gradients {
 ///
 /// [`Clone`] copies it, so a cloned model has statistics of its own; [`Tape::watch`](crate::Tape::watch) shares it, so what the watched copy
 /// updates while it trains is seen by the model.
+///
+/// ```
+/// use gradus::prelude::*;
+/// let mean: Buffer = Buffer::new(Tensor::from([0.0]));
+/// mean.set(Tensor::from([0.5]));
+/// assert_eq!(mean.get().to_vec(), [0.5]);
+/// ```
 pub struct Buffer<T: Element = f32> {
     cell: Arc<RwLock<Tensor<T>>>,
 }

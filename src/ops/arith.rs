@@ -300,21 +300,44 @@ impl<T: Num> Tensor<T> {
     }
 
     /// `self - s` at each place, as the operator `-`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1i64, 2]).sub_scalar(3).to_vec(), [-2, -1]);
+    /// ```
     pub fn sub_scalar(&self, s: T) -> Tensor<T> {
         right(Sub, self, s)
     }
 
     /// `s - self` at each place, as the operator `-` with a number on the left.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1i64, 2]).rsub_scalar(3).to_vec(), [2, 1]);
+    /// ```
     pub fn rsub_scalar(&self, s: T) -> Tensor<T> {
         left(Sub, s, self)
     }
 
     /// `self * s` at each place, as the operator `*`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1i64, 2]).mul_scalar(3).to_vec(), [3, 6]);
+    /// ```
     pub fn mul_scalar(&self, s: T) -> Tensor<T> {
         right(Mul, self, s)
     }
 
     /// `self / s` at each place. The checked form of the operator `/`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from([7i64, -7]);
+    /// assert_eq!(x.try_div_scalar(2)?.to_vec(), [3, -3]);
+    /// assert!(x.try_div_scalar(0).is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Argument`] if `s` is the integer 0.
@@ -325,6 +348,13 @@ impl<T: Num> Tensor<T> {
 
     /// `s / self` at each place. The checked form of the operator `/` with a number on the left.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([2i64, 4]).try_rdiv_scalar(8)?.to_vec(), [4, 2]);
+    /// assert!(Tensor::from([0i64]).try_rdiv_scalar(8).is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Argument`] if an integer in the tensor is 0.
     pub fn try_rdiv_scalar(&self, s: T) -> Result<Tensor<T>> {
@@ -333,6 +363,11 @@ impl<T: Num> Tensor<T> {
     }
 
     /// `-self`, as the operator `-`. Of integers it wraps around.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1i64, -2]).neg().to_vec(), [-1, 2]);
+    /// ```
     pub fn neg(&self) -> Tensor<T> {
         infallible("neg", record_if_float(Rule(Negate), [self], |[x]| Ok(map(Negate, x))))
     }
@@ -340,11 +375,21 @@ impl<T: Num> Tensor<T> {
 
 impl<T: Float> Tensor<T> {
     /// `self / s` at each place, as the operator `/`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1.0, 2.0]).div_scalar(4.0).to_vec(), [0.25, 0.5]);
+    /// ```
     pub fn div_scalar(&self, s: T) -> Tensor<T> {
         right(Div, self, s)
     }
 
     /// `s / self` at each place, as the operator `/` with a number on the left.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1.0, 2.0]).rdiv_scalar(4.0).to_vec(), [4.0, 2.0]);
+    /// ```
     pub fn rdiv_scalar(&self, s: T) -> Tensor<T> {
         left(Div, s, self)
     }

@@ -133,6 +133,13 @@ impl<T: Float> Tensor<T> {
 
     /// The smaller of both at each place, broadcast; NaN where either is.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from([1.0f32, 5.0]).minimum(&Tensor::scalar(3.0))?;
+    /// assert_eq!(x.to_vec(), [1.0, 3.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not broadcast.
     pub fn minimum(&self, other: &Tensor<T>) -> Result<Tensor<T>> {
@@ -140,6 +147,13 @@ impl<T: Float> Tensor<T> {
     }
 
     /// `self` to the power of `exponent`, broadcast. The derivatives are b a^(b-1), 0 for b = 0, and a^b ln a, 0 for a = 0 ≤ b.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from([2.0f32, 3.0]).pow(&Tensor::from([3.0, 2.0]))?;
+    /// assert_eq!(x.to_vec(), [8.0, 9.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not broadcast.

@@ -104,6 +104,13 @@ impl Map<bool, bool> for Not {
 impl Tensor<bool> {
     /// Where both are true, broadcast.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from([1i64, 2, 3]);
+    /// assert_eq!(x.gt_scalar(1).logical_and(&x.lt_scalar(3))?.to_vec(), [false, true, false]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not broadcast.
     pub fn logical_and(&self, other: &Tensor<bool>) -> Result<Tensor<bool>> {
@@ -112,6 +119,13 @@ impl Tensor<bool> {
 
     /// Where one or both are true, broadcast.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from([1i64, 2, 3]);
+    /// assert_eq!(x.lt_scalar(2).logical_or(&x.gt_scalar(2))?.to_vec(), [true, false, true]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not broadcast.
     pub fn logical_or(&self, other: &Tensor<bool>) -> Result<Tensor<bool>> {
@@ -119,11 +133,21 @@ impl Tensor<bool> {
     }
 
     /// Where this is false.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([true, false]).logical_not().to_vec(), [false, true]);
+    /// ```
     pub fn logical_not(&self) -> Tensor<bool> {
         map(Not, self)
     }
 
     /// Whether any element is true; false if there is none.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert!(Tensor::from([false, true]).any());
+    /// ```
     pub fn any(&self) -> bool {
         self.iter().any(|v| v)
     }
@@ -140,6 +164,11 @@ impl Tensor<bool> {
     }
 
     /// How many elements are true.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([true, false, true]).count_true(), 2);
+    /// ```
     pub fn count_true(&self) -> usize {
         self.iter().filter(|&v| v).count()
     }
@@ -301,11 +330,21 @@ impl<T: Num> Map<T, bool> for IsFinite {
 
 impl<T: Num> Tensor<T> {
     /// Where an element is NaN; nowhere for integers.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1.0, f32::NAN]).is_nan().to_vec(), [false, true]);
+    /// ```
     pub fn is_nan(&self) -> Tensor<bool> {
         map(IsNan, self)
     }
 
     /// Where an element is neither infinite nor NaN.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1.0, f32::INFINITY]).is_finite().to_vec(), [true, false]);
+    /// ```
     pub fn is_finite(&self) -> Tensor<bool> {
         map(IsFinite, self)
     }

@@ -106,6 +106,14 @@ impl<T: Float> CrossEntropy<T> {
     /// The loss. Logits are `[n, classes]`, `[n, classes, d1, …]` or `[classes]`; labels have that shape without the axis of classes,
     /// probabilities have it whole.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let logits: Tensor = Tensor::zeros([3, 2])?;
+    /// let loss = CrossEntropy::new().ignore_index(-1).forward(&logits, &Tensor::from([0i64, 1, -1]))?;
+    /// assert!((loss.item()? - 2f32.ln()).abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] if the shapes do not fit each other or the weights, [`Error::Index`] for a label that is no class (it names the
     /// label and its place), [`Error::Argument`] for a smoothing outside 0 to 1.

@@ -161,6 +161,12 @@ impl<T: Num> Tensor<T> {
 
     /// The smallest of all elements, of shape `[]`; NaN if there is one. Equal ones share the gradient.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([3i64, 9, -2]).min()?.item()?, -2);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Argument`] if there are no elements.
     pub fn min(&self) -> Result<Tensor<T>> {
@@ -184,6 +190,13 @@ impl<T: Num> Tensor<T> {
 
     /// The smallest elements along some axes; see [`amax`](Self::amax).
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::from([[1.0, 5.0], [7.0, 2.0]]);
+    /// assert_eq!(x.amin(1, false)?.to_vec(), [1.0, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`amax`](Self::amax).
     pub fn amin(&self, axes: impl IntoAxes, keepdim: bool) -> Result<Tensor<T>> {
@@ -206,6 +219,13 @@ impl<T: Num> Tensor<T> {
     }
 
     /// The smallest elements along an axis and their indices; see [`max_axis`](Self::max_axis).
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let (values, indices) = Tensor::from([[1.0f32, 5.0], [7.0, 2.0]]).min_axis(1, false)?;
+    /// assert_eq!((values.to_vec(), indices.to_vec()), (vec![1.0, 2.0], vec![0, 1]));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`max_axis`](Self::max_axis).
@@ -231,6 +251,13 @@ impl<T: Num> Tensor<T> {
     }
 
     /// The index of the smallest element along an axis; see [`argmax`](Self::argmax).
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::from([[1.0, 5.0], [7.0, 2.0]]);
+    /// assert_eq!(x.argmin(-1, false)?.to_vec(), [0, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`argmax`](Self::argmax).

@@ -237,6 +237,14 @@ impl<T: Element> Tensor<T> {
 impl<T: Float> Tensor<T> {
     /// This tensor with `source[i, j]` added at `[index[i, j], j]` (for axis 0 of a matrix), also where an index repeats.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from([1.0f32, 2.0]);
+    /// let y = x.scatter_add(0, &Tensor::from([1, 1, 0]), &Tensor::from([10.0, 20.0, 5.0]))?;
+    /// assert_eq!(y.to_vec(), [6.0, 32.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] if index and source differ in shape or do not fit, [`Error::Index`] for an index out of range.
     pub fn scatter_add(&self, along: isize, index: &Tensor<i64>, source: &Self) -> Result<Self> {

@@ -8,6 +8,14 @@ use crate::kernel::pair;
 use crate::tensor::Tensor;
 
 /// Squared error, as the mean unless [`reduction`](Self::reduction) says otherwise: `Mse::new().forward(&pred, &target)?`.
+///
+/// ```
+/// use gradus::prelude::*;
+/// let (y, target) = (Tensor::from([1.0f32, 2.0]), Tensor::from([1.0, 4.0]));
+/// assert_eq!(Mse::new().forward(&y, &target)?.item()?, 2.0);
+/// assert_eq!(Mse::new().reduction(Reduction::None).forward(&y, &target)?.to_vec(), [0.0, 4.0]);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mse {
     /// What becomes of the squared differences.

@@ -107,6 +107,13 @@ impl<T: Num> Tensor<T> {
 
     /// The products over some axes, which `keepdim` keeps with size 1.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::from([[1.0, 2.0], [3.0, 4.0]]);
+    /// assert_eq!(x.prod_axes(0, false)?.to_vec(), [3.0, 8.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Axis`](crate::Error::Axis) for an axis that does not exist, [`Error::Argument`](crate::Error::Argument) for one that
     /// comes twice.

@@ -127,6 +127,12 @@ impl<T: Float> Tensor<T> {
     }
 
     /// The standard deviation of all elements, the root of [`var`](Self::var).
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1.0f64, 3.0, 5.0]).std().item()?, 2.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn std(&self) -> Tensor<T> {
         apply_total(Spread::<true> { reduced: Reduced::all(self.shape()), correction: 1 }, self)
     }
@@ -156,6 +162,13 @@ impl<T: Float> Tensor<T> {
 
     /// The standard deviations over some axes: the roots of [`var_axes`](Self::var_axes). Where one is 0, its gradient is 0.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::from([[1.0, 3.0], [5.0, 5.0]]);
+    /// assert_eq!(x.std_axes(1, 0, false)?.to_vec(), [1.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`var_axes`](Self::var_axes).
     pub fn std_axes(
@@ -180,6 +193,13 @@ impl<T: Float> Tensor<T> {
     }
 
     /// The Euclidean norms over some axes, which `keepdim` keeps with size 1.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::from([[3.0, 4.0], [0.0, 2.0]]);
+    /// assert_eq!(x.norm_axes(1, false)?.to_vec(), [5.0, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Axis`](crate::Error::Axis) for an axis that does not exist, [`Error::Argument`](crate::Error::Argument) for one that

@@ -8,9 +8,11 @@ use crate::float::Float;
 use crate::kernel::map::Map;
 use crate::tensor::Tensor;
 
-/// Declares functions without parameters: documentation, method, what is kept, nanoseconds, `f`, and `df` of what is kept and g.
+/// Declares functions without parameters: documentation, method, what is kept, nanoseconds, an example (f of one number), `f`, and
+/// `df` of what is kept and g.
 macro_rules! functions {
-    ($($(#[$doc:meta])* $method:ident $op:ident $keep:ident $ns:literal: |$x:ident| $f:expr, |$k:ident, $g:ident| $df:expr;)*) => {
+    ($($(#[$doc:meta])* $method:ident $op:ident $keep:ident $ns:literal $(($at:literal => $value:literal))?:
+        |$x:ident| $f:expr, |$k:ident, $g:ident| $df:expr;)*) => {
         $(
             #[derive(Clone, Copy)]
             struct $op;
@@ -29,7 +31,12 @@ macro_rules! functions {
             }
         )*
         impl<T: Float> Tensor<T> {
-            $($(#[$doc])* pub fn $method(&self) -> Tensor<T> {
+            $($(#[$doc])*
+            $(#[doc = concat!(
+                "\n```\nlet y = gradus::Tensor::scalar(", stringify!($at), "f64).", stringify!($method),
+                "().item()?;\nassert!((y - ", stringify!($value), ").abs() < 1e-9);\n# Ok::<(), gradus::Error>(())\n```"
+            )])?
+            pub fn $method(&self) -> Tensor<T> {
                 unary($op, self)
             })*
         }
@@ -56,9 +63,9 @@ fn softplus<T: Float, const FMA: bool>(x: T) -> T {
     high + (-x.magnitude()).vexp::<FMA>().vln1p_unit::<FMA>()
 }
 
-/// The scale and the slope of SELU, which make mean 0 and variance 1 a fixed point (Klambauer et al., 2017).
 /// The slope of hardsigmoid as PyTorch has it, in f64 too: 1/6 rounded to f32, 3e-8 off (see docs/numerics.md).
 const SIXTH: f64 = (1.0f32 / 6.0) as f64;
+/// The scale and the slope of SELU, which make mean 0 and variance 1 a fixed point (Klambauer et al., 2017).
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 /// √(2/π) and the cubic coefficient of the tanh form of GELU.
@@ -73,79 +80,47 @@ fn gelu_argument<T: Float>(x: T) -> T {
 
 functions! {
     /// e^x
-    ///
-    /// ```
-    /// use gradus::prelude::*;
-    /// assert_eq!(Tensor::from([0.0f32]).exp().to_vec(), [1.0]);
-    /// ```
-    exp Exp Output 0.4: |x| x.vexp::<FMA>(), |y, g| g * y;
+    exp Exp Output 0.4 (1.0 => 2.718_281_828_459): |x| x.vexp::<FMA>(), |y, g| g * y;
     /// e^x - 1, exact near 0 too.
-    exp_m1 ExpM1 Output 1.0: |x| x.vexpm1::<FMA>(), |y, g| g * (y + T::ONE);
+    exp_m1 ExpM1 Output 1.0 (1.0 => 1.718_281_828_459): |x| x.vexpm1::<FMA>(), |y, g| g * (y + T::ONE);
     /// The natural logarithm.
-    ///
-    /// ```
-    /// use gradus::prelude::*;
-    /// assert_eq!(Tensor::from([1.0f64]).ln().to_vec(), [0.0]);
-    /// ```
-    ln Ln Input 0.5: |x| x.vln::<FMA>(), |x, g| g / x;
+    ln Ln Input 0.5 (10.0 => 2.302_585_092_994): |x| x.vln::<FMA>(), |x, g| g / x;
     /// ln(1 + x), exact near 0 too.
-    ln_1p Ln1p Input 5.0: |x| num_traits::Float::ln_1p(x), |x, g| g / (T::ONE + x);
+    ln_1p Ln1p Input 5.0 (1.0 => 0.693_147_180_56): |x| num_traits::Float::ln_1p(x), |x, g| g / (T::ONE + x);
     /// √x
-    sqrt Sqrt Output 0.3: |x| num_traits::Float::sqrt(x), |y, g| g / (y + y);
+    sqrt Sqrt Output 0.3 (9.0 => 3.0): |x| num_traits::Float::sqrt(x), |y, g| g / (y + y);
     /// 1 / √x
-    rsqrt Rsqrt Output 0.4:
+    rsqrt Rsqrt Output 0.4 (4.0 => 0.5):
         |x| T::ONE / num_traits::Float::sqrt(x),
         |y, g| T::of(-0.5) * g * (y * y * y);
     /// 1 / x
-    reciprocal Reciprocal Output 0.3: |x| T::ONE / x, |y, g| -g * (y * y);
+    reciprocal Reciprocal Output 0.3 (4.0 => 0.25): |x| T::ONE / x, |y, g| -g * (y * y);
     /// x²
-    ///
-    /// ```
-    /// use gradus::prelude::*;
-    /// assert_eq!(Tensor::from([-3.0f32]).square().to_vec(), [9.0]);
-    /// ```
-    square Square Input 0.25: |x| x * x, |x, g| g * (x + x);
+    square Square Input 0.25 (-3.0 => 9.0): |x| x * x, |x, g| g * (x + x);
     /// sin x, in radians.
-    sin Sin Input 8.0: |x| num_traits::Float::sin(x), |x, g| g * num_traits::Float::cos(x);
+    sin Sin Input 8.0 (1.0 => 0.841_470_984_808): |x| num_traits::Float::sin(x), |x, g| g * num_traits::Float::cos(x);
     /// cos x, in radians.
-    cos Cos Input 8.0: |x| num_traits::Float::cos(x), |x, g| -g * num_traits::Float::sin(x);
+    cos Cos Input 8.0 (1.0 => 0.540_302_305_868): |x| num_traits::Float::cos(x), |x, g| -g * num_traits::Float::sin(x);
     /// tan x, in radians.
-    tan Tan Output 10.0: |x| num_traits::Float::tan(x), |y, g| g * (T::ONE + y * y);
+    tan Tan Output 10.0 (1.0 => 1.557_407_724_655): |x| num_traits::Float::tan(x), |y, g| g * (T::ONE + y * y);
     /// The hyperbolic tangent.
-    ///
-    /// ```
-    /// use gradus::prelude::*;
-    /// assert_eq!(Tensor::from([0.0f32]).tanh().to_vec(), [0.0]);
-    /// ```
-    tanh Tanh Output 0.6: |x| x.vtanh::<FMA>(), |y, g| g * (T::ONE - y * y);
+    tanh Tanh Output 0.6 (0.5 => 0.462_117_157_26): |x| x.vtanh::<FMA>(), |y, g| g * (T::ONE - y * y);
     /// 1 / (1 + e^-x)
-    ///
-    /// ```
-    /// use gradus::prelude::*;
-    /// assert_eq!(Tensor::from([0.0f32]).sigmoid().to_vec(), [0.5]);
-    /// ```
-    sigmoid Sigmoid Output 0.5: |x| x.vsigmoid::<FMA>(), |y, g| g * (y * (T::ONE - y));
+    sigmoid Sigmoid Output 0.5 (1.0 => 0.731_058_578_63): |x| x.vsigmoid::<FMA>(), |y, g| g * (y * (T::ONE - y));
     /// ln(1 / (1 + e^-x))
-    log_sigmoid LogSigmoid Input 1.0:
+    log_sigmoid LogSigmoid Input 1.0 (0.0 => -0.693_147_180_56):
         |x| -softplus::<T, FMA>(-x),
         |x, g| g * (-x).vsigmoid::<FMA>();
     /// The error function, 2/√π ∫₀ˣ e^(-t²) dt.
-    erf Erf Input 0.6:
+    erf Erf Input 0.6 (0.5 => 0.520_499_877_813):
         |x| x.verf::<FMA>(),
         |x, g| g * (T::of(std::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).vexp::<FMA>());
     /// x between 0 and 6; the derivative at both is 0.
-    relu6 Relu6 Input 0.25:
+    relu6 Relu6 Input 0.25 (7.5 => 6.0):
         |x| within(x, 0.0, 6.0),
         |x, g| if x <= T::ZERO || x >= T::of(6.0) { T::ZERO } else { g };
     /// x Φ(x), with Φ the normal distribution function (Hendrycks and Gimpel, 2016).
-    ///
-    /// ```
-    /// use gradus::prelude::*;
-    /// let y = Tensor::from([1.0f64]).gelu();
-    /// assert!((y.item()? - 0.841_344_746_068_543).abs() < 1e-12);
-    /// # Ok::<(), Error>(())
-    /// ```
-    gelu Gelu Input 0.8:
+    gelu Gelu Input 0.8 (1.0 => 0.841_344_746_069):
         |x| weighted(x, x.vphi::<FMA>()),
         |x, g| {
             let near = within(x, -40.0, 40.0);
@@ -153,7 +128,7 @@ functions! {
             g * (x.vphi::<FMA>() + near * density)
         };
     /// x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³): the approximation of [`gelu`](Self::gelu) that GPT-2 and others use.
-    gelu_tanh GeluTanh Input 0.8:
+    gelu_tanh GeluTanh Input 0.8 (1.0 => 0.841_191_990_608):
         |x| weighted(x, gelu_argument(x).vsigmoid::<FMA>()),
         |x, g| {
             let near = within(x, -40.0, 40.0);
@@ -162,7 +137,7 @@ functions! {
             g * (s + near * s * (T::ONE - s) * slope)
         };
     /// x σ(x), with σ the sigmoid; also called swish.
-    silu Silu Input 0.6:
+    silu Silu Input 0.6 (1.0 => 0.731_058_578_63):
         |x| weighted(x, x.vsigmoid::<FMA>()),
         |x, g| {
             let near = within(x, -750.0, 750.0);
@@ -170,7 +145,7 @@ functions! {
             g * (s * (T::ONE + near * (T::ONE - s)))
         };
     /// x tanh(ln(1 + e^x)) (Misra, 2019).
-    mish Mish Input 0.8:
+    mish Mish Input 0.8 (1.0 => 0.865_098_388_267):
         |x| {
             // tanh(ln(1 + w)) = n / (n + 2) with n = w² + 2w; 1 to all places for x > 20.
             let w = within(x, -750.0, 20.0).vexp::<FMA>();
@@ -185,7 +160,7 @@ functions! {
             g * (t + near * rest * (T::ONE + t) * near.vsigmoid::<FMA>())
         };
     /// x relu6(x + 3) / 6 (Howard et al., 2019).
-    hardswish HardSwish Input 0.3:
+    hardswish HardSwish Input 0.3 (1.0 => 0.666_666_666_667):
         |x| weighted(x, within(x + T::of(3.0), 0.0, 6.0)) / T::of(6.0),
         |x, g| {
             if x <= T::of(-3.0) {
@@ -197,11 +172,11 @@ functions! {
             }
         };
     /// relu6(x + 3) / 6
-    hardsigmoid HardSigmoid Input 0.3:
+    hardsigmoid HardSigmoid Input 0.3 (0.0 => 0.5):
         |x| within(x + T::of(3.0), 0.0, 6.0) / T::of(6.0),
         |x, g| if x > T::of(-3.0) && x < T::of(3.0) { g * T::of(SIXTH) } else { T::ZERO };
     /// 1.0507 (x, or 1.6733 (e^x - 1) for x < 0) (Klambauer et al., 2017).
-    selu Selu Input 0.6:
+    selu Selu Input 0.6 (-1.0 => -1.111_330_737_813):
         |x| {
             let low = T::of(SELU_ALPHA) * within(x, -1e30, 0.0).vexpm1::<FMA>();
             T::of(SELU_SCALE) * if x > T::ZERO { x } else { low }
@@ -211,7 +186,7 @@ functions! {
             g * (T::of(SELU_SCALE) * if x > T::ZERO { T::ONE } else { low })
         };
     /// x / (1 + |x|)
-    softsign Softsign Input 0.3:
+    softsign Softsign Input 0.3 (1.0 => 0.5):
         |x| x / (T::ONE + x.magnitude()),
         |x, g| {
             let d = T::ONE + x.magnitude();
@@ -291,21 +266,40 @@ with_parameters! {
 
 impl<T: Float> Tensor<T> {
     /// x, or `slope` · x for x ≤ 0.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([-2.0f32, 3.0]).leaky_relu(0.5).to_vec(), [-1.0, 3.0]);
+    /// ```
     pub fn leaky_relu(&self, slope: T) -> Tensor<T> {
         unary(LeakyRelu { slope: slope.as_f64() }, self)
     }
 
     /// x, or `alpha` (e^x - 1) for x ≤ 0 (Clevert et al., 2015).
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let y = Tensor::from([-1.0f64, 3.0]).elu(1.0);
+    /// assert!((y.get([0])? + 0.632_120_558_828_557_7).abs() < 1e-12 && y.get([1])? == 3.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn elu(&self, alpha: T) -> Tensor<T> {
         unary(Elu { alpha: alpha.as_f64() }, self)
     }
 
     /// ln(1 + e^(`beta` x)) / `beta`; x itself where `beta` x > `threshold`. PyTorch's defaults are 1 and 20.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let y = Tensor::from([0.0f64]).softplus(1.0, 20.0).item()?;
+    /// assert!((y - 2f64.ln()).abs() < 1e-12);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn softplus(&self, beta: T, threshold: T) -> Tensor<T> {
         unary(Softplus { beta: beta.as_f64(), threshold: threshold.as_f64() }, self)
     }
 
-    /// x between two numbers; the gradient passes on the bounds themselves. An infinite bound is none; if `min > max`, all become `max`.
+    /// x between two numbers; the gradient is 0 on the bounds and beyond. An infinite bound is none; if `min > max`, all become `max`.
     ///
     /// ```
     /// use gradus::prelude::*;
@@ -329,6 +323,11 @@ impl<T: Float> Tensor<T> {
     }
 
     /// x to a whole power.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([2.0f32]).powi(-2).to_vec(), [0.25]);
+    /// ```
     pub fn powi(&self, exponent: i32) -> Tensor<T> {
         self.powf(T::of(exponent as f64))
     }

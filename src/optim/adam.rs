@@ -44,22 +44,29 @@ pub struct AdamW;
 
 /// The hyper-parameters of [`Adam`].
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
 #[non_exhaustive]
 pub struct AdamRule {
+    /// The learning rate.
     pub lr: f64,
+    /// How much of the first moment a step keeps.
     pub beta1: f64,
+    /// How much of the second moment a step keeps.
     pub beta2: f64,
+    /// What is added to the divisor √v̂.
     pub eps: f64,
+    /// The share of the weights that is added to the gradient, or taken off the weights if `decoupled`.
     pub weight_decay: f64,
+    /// Whether weight decay acts on the weights directly, as in AdamW.
     pub decoupled: bool,
+    /// Whether the divisor uses the largest second moment so far.
     pub amsgrad: bool,
+    /// Whether to climb instead of descend.
     pub maximize: bool,
 }
 
 impl AdamW {
     /// [`Adam`] with decoupled weight decay 0.01, which [`weight_decay`](Optimizer::weight_decay) changes.
-    #[allow(clippy::new_ret_no_self)]
+    #[allow(clippy::new_ret_no_self)] // AdamW is Adam with other settings.
     pub fn new(lr: f64) -> Adam {
         let mut adam = Adam::new(lr).weight_decay(0.01);
         adam.rule.decoupled = true;

@@ -32,14 +32,19 @@ pub type Sgd = Optimizer<SgdRule>;
 
 /// The hyper-parameters of [`Sgd`].
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
 #[non_exhaustive]
 pub struct SgdRule {
+    /// The learning rate.
     pub lr: f64,
+    /// How much of the velocity a step keeps.
     pub momentum: f64,
+    /// The share of the gradient that the velocity does not take.
     pub dampening: f64,
+    /// The share of the weights that is added to the gradient.
     pub weight_decay: f64,
+    /// Whether to step along the velocity of the next step (Nesterov).
     pub nesterov: bool,
+    /// Whether to climb instead of descend.
     pub maximize: bool,
 }
 

@@ -79,6 +79,13 @@ impl<R: Rule> Optimizer<R> {
     }
 
     /// Sets the learning rate, for a schedule. The state stays.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let mut sgd = Sgd::new(0.1);
+    /// sgd.set_lr(sgd.lr() * 0.5);
+    /// assert_eq!(sgd.lr(), 0.05);
+    /// ```
     pub fn set_lr(&mut self, lr: f64) {
         self.rule.set_lr(lr);
     }
@@ -89,6 +96,15 @@ impl<R: Rule> Optimizer<R> {
     }
 
     /// Updates every watched parameter of the model by its gradient.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let mut w: Param = Param::new(Tensor::from([1.0]));
+    /// let grads = Tape::new(0).watch(&w).square().sum().backward()?;
+    /// Sgd::new(0.25).step(&mut w, &grads)?;
+    /// assert_eq!(w.to_vec(), [0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// Nothing is changed if there is any:
@@ -102,6 +118,16 @@ impl<R: Rule> Optimizer<R> {
 
     /// Like [`step`](Self::step), but watched parameters without a gradient are left alone.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let mut model: (Param, Param) = (Param::new(Tensor::from([1.0])), Param::new(Tensor::from([1.0])));
+    /// let grads = Tape::new(0).watch(&model).0.square().sum().backward()?;
+    /// assert!(Sgd::new(0.25).step(&mut model, &grads).is_err());
+    /// Sgd::new(0.25).step_partial(&mut model, &grads)?;
+    /// assert_eq!((model.0.to_vec(), model.1.to_vec()), (vec![0.5], vec![1.0]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As `step`, but `MissingGradient`.
     pub fn step_partial(&mut self, model: &mut impl Module, grads: &Gradients) -> Result<()> {
@@ -109,6 +135,17 @@ impl<R: Rule> Optimizer<R> {
     }
 
     /// Like [`step`](Self::step) for the parameters whose path `which` accepts, as if the model had no others.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let mut model: (Param, Param) = (Param::new(Tensor::from([1.0])), Param::new(Tensor::from([1.0])));
+    /// let tape = Tape::new(0);
+    /// let net = tape.watch(&model);
+    /// let grads = (&*net.0 * &*net.1).sum().backward()?;
+    /// Sgd::new(0.25).step_where(&mut model, &grads, |path| path == "1")?;
+    /// assert_eq!((model.0.to_vec(), model.1.to_vec()), (vec![1.0], vec![0.75]));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// As `step`.

@@ -40,6 +40,13 @@ impl<T: Element> Tensor<T> {
 
     /// Like [`from_vec`](Self::from_vec), from borrowed data, which is copied.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from_slice(&[1.0f32, 2.0], [2, 1])?;
+    /// assert_eq!(x.shape(), [2, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] if the number of elements is not the product of the sizes.
     pub fn from_slice(data: &[T], shape: impl IntoShape) -> Result<Self> {
@@ -59,11 +66,22 @@ impl<T: Element> Tensor<T> {
     }
 
     /// A single number, of shape `[]`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::scalar(2.5f32).rank(), 0);
+    /// ```
     pub fn scalar(value: T) -> Self {
         Self::build(&[], |out| out[0] = value)
     }
 
     /// Every element `value`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::full([2], 7i64)?.to_vec(), [7, 7]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Overflow`] if the shape does not fit in memory.
@@ -73,6 +91,12 @@ impl<T: Element> Tensor<T> {
 
     /// Every element zero (or false).
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::<f32>::zeros([2])?.to_vec(), [0.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Overflow`] if the shape does not fit in memory.
     pub fn zeros(shape: impl IntoShape) -> Result<Self> {
@@ -81,6 +105,12 @@ impl<T: Element> Tensor<T> {
 
     /// Every element one (or true).
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::<f32>::ones([2])?.to_vec(), [1.0, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Overflow`] if the shape does not fit in memory.
     pub fn ones(shape: impl IntoShape) -> Result<Self> {
@@ -88,21 +118,42 @@ impl<T: Element> Tensor<T> {
     }
 
     /// Zeros in the shape of this tensor.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1i64, 2]).zeros_like().to_vec(), [0, 0]);
+    /// ```
     pub fn zeros_like(&self) -> Self {
         Self::build(self.shape(), |out| out.fill(T::ZERO))
     }
 
     /// Ones in the shape of this tensor.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1i64, 2]).ones_like().to_vec(), [1, 1]);
+    /// ```
     pub fn ones_like(&self) -> Self {
         Self::build(self.shape(), |out| out.fill(T::ONE))
     }
 
     /// `value` in the shape of this tensor.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1i64, 2]).full_like(9).to_vec(), [9, 9]);
+    /// ```
     pub fn full_like(&self, value: T) -> Self {
         Self::build(self.shape(), |out| out.fill(value))
     }
 
     /// The `n`×`n` identity matrix.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::<f32>::eye(2)?, Tensor::from([[1.0, 0.0], [0.0, 1.0]]));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Overflow`] if it does not fit in memory.
@@ -189,6 +240,12 @@ impl<T: Num> Tensor<T> {
 impl<T: Float> Tensor<T> {
     /// `n` numbers at equal distances, the first `start`, the last `end`.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::<f32>::linspace(0.0, 1.0, 3)?.to_vec(), [0.0, 0.5, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Overflow`] if `n` does not fit in memory.
     pub fn linspace(start: T, end: T, n: usize) -> Result<Self> {
@@ -208,6 +265,13 @@ impl<T: Float> Tensor<T> {
     }
 
     /// Normal draws with the given mean and standard deviation.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::normal([1000], 5.0, 0.1, &mut gradus::rng(0))?;
+    /// assert!((x.mean().item()? - 5.0).abs() < 0.02);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Argument`] if the standard deviation is negative or either number is not finite.
@@ -250,6 +314,13 @@ impl<T: Float> Tensor<T> {
 
     /// Uniform draws from `[low, high)`.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::uniform([1000], -1.0, 1.0, &mut gradus::rng(0))?;
+    /// assert!(x.iter().all(|v| (-1.0..1.0).contains(&v)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Argument`] unless both are finite and `low <= high`.
     pub fn uniform(
@@ -275,6 +346,13 @@ impl<T: Float> Tensor<T> {
     }
 
     /// Uniform draws from `[0, 1)`.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::rand([1000], &mut gradus::rng(0))?;
+    /// assert!(x.iter().all(|v| (0.0..1.0).contains(&v)));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Overflow`] if the shape does not fit in memory.

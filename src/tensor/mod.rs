@@ -94,6 +94,13 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The step of each axis in the buffer, in elements: 0 along an expanded axis, negative along a flipped one.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::zeros([2, 3])?;
+    /// assert_eq!((x.strides(), x.t()?.strides()), (&[3, 1][..], &[1, 3][..]));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn strides(&self) -> &[isize] {
         &self.layout.strides
     }
@@ -192,6 +199,13 @@ impl<T: Element> Tensor<T> {
     }
 
     /// Whether a tape records what is computed from this tensor.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from([1.0f32]);
+    /// let leaf = Tape::new(0).leaf(&x);
+    /// assert!((&leaf * 2.0).is_recorded() && !(&x * 2.0).is_recorded());
+    /// ```
     pub fn is_recorded(&self) -> bool {
         self.link.is_node()
     }

@@ -7,6 +7,13 @@ use crate::error::{Error, Result};
 
 impl<T: Element> Tensor<T> {
     /// The elements in row-major order.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from([[1i64, 2], [3, 4]]);
+    /// assert_eq!(x.t()?.to_vec(), [1, 3, 2, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn to_vec(&self) -> Vec<T> {
         match self.as_slice() {
             Some(s) => s.to_vec(),
@@ -15,6 +22,13 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The only element.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([[2.5f32]]).item()?, 2.5);
+    /// assert!(Tensor::from([1.0f32, 2.0]).item().is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] if there is more or less than one.
@@ -49,6 +63,14 @@ impl<T: Element> Tensor<T> {
     }
 
     /// Writes the element at an index; copies first if the elements are shared. Not on any tape afterwards.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let mut x = Tensor::from([[1i64, 2], [3, 4]]);
+    /// x.set([0, -1], 9)?;
+    /// assert_eq!(x.to_vec(), [1, 9, 3, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -86,6 +108,12 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The elements in row-major order, one by one, whatever the layout.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from([[1i64, 2], [3, 4]]);
+    /// assert_eq!(x.iter().map(|v| v * v).sum::<i64>(), 30);
+    /// ```
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { data: self.buffer(), places: self.layout().offsets() }
     }

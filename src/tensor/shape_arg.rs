@@ -8,6 +8,15 @@ use super::layout::{self, Dims};
 use crate::error::{Error, Result};
 
 /// A shape: an array, slice or `Vec` of sizes, one size, or `()` for a single number.
+///
+/// ```
+/// use gradus::prelude::*;
+/// let x: Tensor = Tensor::zeros([2, 3])?;
+/// let sizes = vec![2, 3];
+/// assert_eq!(x, Tensor::zeros(&sizes)?);
+/// assert_eq!((Tensor::<f32>::zeros(4)?.shape(), Tensor::<f32>::zeros(())?.shape()), (&[4][..], &[][..]));
+/// # Ok::<(), Error>(())
+/// ```
 pub trait IntoShape {
     /// The sizes.
     fn into_shape(self) -> Dims;

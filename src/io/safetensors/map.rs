@@ -66,6 +66,15 @@ impl Value {
 }
 
 /// Named tensors, in the order of their names, with words about them.
+///
+/// ```
+/// use gradus::prelude::*;
+/// use gradus::io::safetensors::TensorMap;
+/// let mut map = TensorMap::new();
+/// map.insert("weight", Tensor::from([1.0f32, 2.0]));
+/// assert_eq!(map.get::<f32>("weight").unwrap().shape(), [2]);
+/// assert!(map.get::<f64>("weight").is_none());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct TensorMap {
     tensors: BTreeMap<String, Value>,

@@ -197,6 +197,14 @@ impl<T: Element> Tensor<T> {
 
     /// Tensors of one shape side by side along a new axis.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let (a, b) = (Tensor::from([1i64, 2]), Tensor::from([3i64, 4]));
+    /// assert_eq!(Tensor::stack(&[&a, &b], 0)?, Tensor::from([[1, 2], [3, 4]]));
+    /// assert_eq!(Tensor::stack(&[&a, &b], 1)?, Tensor::from([[1, 3], [2, 4]]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Argument`] for no tensors, [`Error::Shape`] if the shapes differ, [`Error::Axis`] if the new axis cannot stand there.
     pub fn stack(tensors: &[&Self], at: isize) -> Result<Self> {
@@ -220,6 +228,13 @@ impl<T: Element> Tensor<T> {
 
     /// Parts of the given sizes along an axis, which they fill. Views.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let parts = Tensor::from([1i64, 2, 3]).split(&[1, 2], 0)?;
+    /// assert_eq!((parts[0].to_vec(), parts[1].to_vec()), (vec![1], vec![2, 3]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] if the sizes do not add up to the axis.
     pub fn split(&self, sizes: &[usize], along: isize) -> Result<Vec<Self>> {
@@ -241,6 +256,13 @@ impl<T: Element> Tensor<T> {
     }
 
     /// Parts of `size` along an axis, the last perhaps smaller. Views.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let parts = Tensor::from([1i64, 2, 3]).chunks(2, 0)?;
+    /// assert_eq!((parts[0].to_vec(), parts[1].to_vec()), (vec![1, 2], vec![3]));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Argument`] if `size` is 0, [`Error::Axis`] if the axis does not exist.
@@ -314,6 +336,12 @@ impl<T: Element> Tensor<T> {
 
     /// The elements of an axis moved `by` places to the right, those that leave at the end coming back at the front.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1i64, 2, 3]).roll(1, 0)?.to_vec(), [3, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Axis`] if the axis does not exist.
     pub fn roll(&self, by: isize, along: isize) -> Result<Self> {
@@ -329,6 +357,12 @@ impl<T: Element> Tensor<T> {
 
     /// The lower triangle of each matrix: zero above the given diagonal (0 is the main one, 1 the next above).
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([[1i64, 2], [3, 4]]).tril(0)?, Tensor::from([[1, 0], [3, 4]]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] if there are fewer than two axes.
     pub fn tril(&self, diagonal: isize) -> Result<Self> {
@@ -336,6 +370,12 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The upper triangle of each matrix: zero below the given diagonal.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([[1i64, 2], [3, 4]]).triu(1)?, Tensor::from([[0, 2], [0, 0]]));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] if there are fewer than two axes.

@@ -236,6 +236,13 @@ impl<T: Element> Tensor<T> {
 
     /// A range of one axis. A view.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x = Tensor::from([[1i64, 2, 3], [4, 5, 6]]);
+    /// assert_eq!(x.slice_axis(-1, 1..)?, Tensor::from([[2, 3], [5, 6]]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Axis`] if the axis does not exist, [`Error::Argument`] for a step of 0.
     pub fn slice_axis(&self, axis: isize, s: impl Into<Slice>) -> Result<Self> {

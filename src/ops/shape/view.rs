@@ -89,6 +89,14 @@ impl<T: Element> Tensor<T> {
 
     /// Merges a range of axes into one: `x.flatten(1..)` keeps the batch, `x.flatten(..)` makes a vector.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::zeros([2, 3, 4])?;
+    /// assert_eq!(x.flatten(1..)?.shape(), [2, 12]);
+    /// assert_eq!(x.flatten(..)?.shape(), [24]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Axis`] if the range leaves the axes.
     pub fn flatten(&self, axes: impl RangeBounds<usize>) -> Result<Self> {
@@ -141,6 +149,13 @@ impl<T: Element> Tensor<T> {
 
     /// Two axes exchanged; negative ones count from the end. A view.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::zeros([2, 3, 4])?;
+    /// assert_eq!(x.transpose(0, -1)?.shape(), [4, 3, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Axis`] if one does not exist.
     pub fn transpose(&self, a: isize, b: isize) -> Result<Self> {
@@ -151,6 +166,12 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The last two axes exchanged: the matrix transpose, of each matrix of a batch. A view.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([[1i64, 2], [3, 4]]).t()?, Tensor::from([[1, 3], [2, 4]]));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] if there are fewer than two axes.
@@ -199,6 +220,14 @@ impl<T: Element> Tensor<T> {
 
     /// Without the given axes, which must be of size 1; `..` drops every axis of size 1. A view.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::zeros([1, 3, 1])?;
+    /// assert_eq!(x.squeeze(0)?.shape(), [3, 1]);
+    /// assert_eq!(x.squeeze(..)?.shape(), [3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] if a named axis has another size, [`Error::Axis`] if it does not exist.
     pub fn squeeze(&self, axes: impl IntoAxes + 'static) -> Result<Self> {
@@ -223,6 +252,14 @@ impl<T: Element> Tensor<T> {
 
     /// With a new axis of size 1 before the given one; -1 is behind the last. A view.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let x: Tensor = Tensor::zeros([3])?;
+    /// assert_eq!(x.unsqueeze(0)?.shape(), [1, 3]);
+    /// assert_eq!(x.unsqueeze(-1)?.shape(), [3, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Axis`] if the place does not exist.
     pub fn unsqueeze(&self, at: isize) -> Result<Self> {
@@ -237,6 +274,12 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The elements along the given axes in reverse order. A view.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1i64, 2, 3]).flip(0)?.to_vec(), [3, 2, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Axis`] if one does not exist.
@@ -253,6 +296,12 @@ impl<T: Element> Tensor<T> {
 
     /// `len` elements of one axis from `start`. A view.
     ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([1i64, 2, 3, 4]).narrow(0, 1, 2)?.to_vec(), [2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Index`] if they do not all exist.
     pub fn narrow(&self, axis: isize, start: usize, len: usize) -> Result<Self> {
@@ -261,7 +310,8 @@ impl<T: Element> Tensor<T> {
         if start.checked_add(len).is_none_or(|end| end > size) {
             return Err(Error::Index {
                 op: "narrow",
-                index: start.saturating_add(len).saturating_sub(1) as i64,
+                index: i64::try_from(start.saturating_add(len).saturating_sub(1))
+                    .unwrap_or(i64::MAX),
                 what: format!("axis {a}"),
                 size,
             });
