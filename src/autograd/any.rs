@@ -39,7 +39,7 @@ impl AnyTensor {
     }
 }
 
-/// The bridge between a float type and its variant of [`AnyTensor`].
+/// The bridge between a float type and its variant of `AnyTensor`.
 pub trait InAny: crate::element::Element {
     #[doc(hidden)]
     #[allow(private_interfaces)]

@@ -4,7 +4,7 @@
 //! is worth vectorising is written once, as the [`Kernel::run`] of a small struct, and [`dispatch`] calls it inside a
 //! function compiled for the widest instruction set that this processor has:
 //!
-//! ```ignore
+//! ```text
 //! struct Axpy<'a> { a: f32, x: &'a [f32], y: &'a mut [f32] }
 //! impl Kernel for Axpy<'_> {
 //!     type Out = ();
