@@ -9,15 +9,16 @@ use std::time::Instant;
 
 use clap::Parser;
 use gradus::data::Dataset;
-use gradus::data::mnist::{self, Kind};
+use gradus::data::mnist::{self, Kind, Source};
 use gradus::prelude::*;
 use indicatif::{ProgressBar, ProgressStyle};
 
 #[derive(Parser)]
 #[command(about = "A convolutional network learns MNIST")]
 struct Args {
-    /// Folder with the four files of MNIST or Fashion-MNIST. Without it: the cache folder, a download, or drawn digits.
-    #[arg(long, env = "GRADUS_MNIST_DIR")]
+    /// Folder with the four files of MNIST or Fashion-MNIST; else GRADUS_MNIST_DIR or GRADUS_FASHION_MNIST_DIR names it. Without
+    /// either: the cache folder, a download, or digits drawn by the program.
+    #[arg(long)]
     data: Option<PathBuf>,
     #[arg(long, default_value_t = 3)]
     epochs: usize,
@@ -242,7 +243,7 @@ fn main() {
 fn run(args: &Args) -> std::result::Result<(), Box<dyn std::error::Error>> {
     gradus::set_num_threads(args.threads);
     let kind = if args.fashion { Kind::Fashion } else { Kind::Mnist };
-    let names = kind.class_names();
+    let mut names = kind.class_names();
     let mut model = Cnn::new(&mut gradus::rng(args.seed))?;
     if let Some(path) = &args.load {
         model.load(path)?;
@@ -250,7 +251,13 @@ fn run(args: &Args) -> std::result::Result<(), Box<dyn std::error::Error>> {
     if let Some(path) = &args.predict {
         return predict(&model, path, &names);
     }
-    let (mut data, source) = mnist::find(kind, args.data.as_deref(), args.seed)?;
+    let variable = if args.fashion { "GRADUS_FASHION_MNIST_DIR" } else { "GRADUS_MNIST_DIR" };
+    let dir = args.data.clone().or_else(|| std::env::var_os(variable).map(PathBuf::from));
+    let (mut data, source) = mnist::find(kind, dir.as_deref(), args.seed)?;
+    if matches!(source, Source::Drawn { .. }) {
+        // The program draws digits, never clothes.
+        names = Kind::Mnist.class_names();
+    }
     if let Some(n) = args.limit {
         data.train = data.train.take(n.min(data.train.len()))?;
         data.test = data.test.take(n.min(data.test.len()))?;
