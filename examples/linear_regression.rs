@@ -18,7 +18,7 @@ struct Args {
     #[arg(long)]
     target: Option<String>,
     /// Passes over the table.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 2000)]
     epochs: u64,
     #[arg(long, default_value_t = 0)]
     seed: u64,

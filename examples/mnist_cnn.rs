@@ -263,6 +263,15 @@ fn run(args: &Args) -> std::result::Result<(), Box<dyn std::error::Error>> {
         data.test = data.test.take(n.min(data.test.len()))?;
     }
     println!("{source}: {} images to learn from, {} to test on", data.train.len(), data.test.len());
+    if let Some(folder) = args
+        .save
+        .as_ref()
+        .and_then(|p| p.parent())
+        .filter(|f| !f.as_os_str().is_empty() && !f.is_dir())
+    {
+        // Better told now than after the training.
+        return Err(format!("--save: there is no folder {}", folder.display()).into());
+    }
     println!("{} parameters, {} threads", model.num_params(), gradus::num_threads());
     train(&mut model, &data.train, args)?;
     if let Some(path) = &args.save {
