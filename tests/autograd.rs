@@ -319,3 +319,19 @@ fn a_million_operations_go_backward_and_are_dropped() {
         drop(ends);
     });
 }
+
+#[test]
+fn everything_can_be_sent_and_shared_between_threads() {
+    fn both<T: Send + Sync>() {}
+    both::<Tensor>();
+    both::<Tensor<bool>>();
+    both::<Tape>();
+    both::<Gradients>();
+    both::<Param<f64>>();
+    both::<Buffer<i64>>();
+    both::<(Dense, Conv2d, Dropout)>();
+    both::<Sequential>();
+    both::<(Adam, Sgd)>();
+    both::<Dataset>();
+    both::<Error>();
+}
