@@ -1,6 +1,6 @@
 //! The table of operators: the reference kit's name and attributes, and the call that gradus offers for it.
 
-use gradus::nn::{Conv2dParams, ConvTranspose2dParams};
+use gradus::nn::{Conv2dParams, ConvTranspose2dParams, NllLoss};
 use gradus::prelude::*;
 use gradus::{Index, Slice};
 use serde_json::{Map, Value};
@@ -284,6 +284,14 @@ fn losses<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
                 Some(t) => loss.forward(i.get("x"), t),
                 None => loss.forward(i.get("x"), i.get("target")),
             }
+        }
+        "nll_loss" => {
+            let loss = NllLoss {
+                ignore_index: Some(int(&a["ignore_index"]) as i64),
+                class_weights: i.maybe("weight").cloned(),
+                reduction: reduction(a),
+            };
+            loss.forward(i.get("x"), &i.ints["target"])
         }
         "l1_penalty" => L1::new(number(&a["lambda"])).of(&i.all("w")),
         "l2_penalty" => L2::new(number(&a["lambda"]) * number(&a["factor"])).of(&i.all("w")),
