@@ -93,6 +93,14 @@ pub enum Error {
         /// The operation that refused.
         op: &'static str,
     },
+    /// An operation whose gradient is a fused kernel met where that gradient was to be differentiated.
+    #[error(
+        "{op}: its gradient cannot be differentiated again; compose it from elementary operations where gradients of gradients are needed"
+    )]
+    OnceDifferentiable {
+        /// The operation.
+        op: &'static str,
+    },
     /// Tensors recorded on different tapes met in one operation.
     #[error(
         "{op}: the inputs were recorded on two different tapes; watch everything that takes part on one tape, or detach one side"
@@ -192,6 +200,19 @@ fn checkpoint_lists(missing: &[String], unexpected: &[String], mismatched: &[Str
 impl Error {
     pub(crate) fn shape(op: &'static str, message: impl Into<String>) -> Self {
         Error::Shape { op, message: message.into() }
+    }
+
+    /// Says where in a model it happened, unless a layer further inside has said so.
+    pub(crate) fn add_place(&mut self, place: std::fmt::Arguments<'_>) {
+        let text = match self {
+            Error::Shape { message, .. } | Error::Argument { message, .. } => message,
+            Error::NonFinite { message, .. } => message,
+            Error::Index { what, .. } => what,
+            _ => return,
+        };
+        if !text.ends_with(']') || !text.contains(" [at ") {
+            text.push_str(&format!(" [{place}]"));
+        }
     }
 
     pub(crate) fn argument(op: &'static str, message: impl Into<String>) -> Self {

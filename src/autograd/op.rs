@@ -60,6 +60,22 @@ pub trait Op<T: Float, const N: usize>: Send + Sync + 'static {
         g: Tensor<T>,
         needs: [bool; N],
     ) -> Result<[Option<Tensor<T>>; N]>;
+
+    /// [`vjp`](Self::vjp) for a gradient that is itself to be differentiated (a gradient of a gradient): the same value, computed by tensor
+    /// operations alone. What was saved of the inputs (or is the output) stands in its place on the tape then, and so does `g`. A rule whose `vjp`
+    /// consists of tensor operations just calls it.
+    ///
+    /// # Errors
+    /// [`Error::OnceDifferentiable`] unless the operation says otherwise.
+    fn vjp_recorded(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; N],
+    ) -> Result<[Option<Tensor<T>>; N]> {
+        let _ = (saved, g, needs);
+        Err(Error::OnceDifferentiable { op: self.name() })
+    }
 }
 
 /// What an operation may keep for its backward pass. Its tensors can be visited, so that a later pass can put them back
@@ -152,6 +168,17 @@ pub(crate) trait OpMany<T: Float>: Send + Sync + 'static {
         g: Tensor<T>,
         needs: &[bool],
     ) -> Result<Vec<Option<Tensor<T>>>>;
+    /// As [`Op::vjp_recorded`].
+    #[allow(dead_code)]
+    fn vjp_recorded(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        needs: &[bool],
+    ) -> Result<Vec<Option<Tensor<T>>>> {
+        let _ = (saved, g, needs);
+        Err(Error::OnceDifferentiable { op: self.name() })
+    }
 }
 
 /// An [`Op`] seen as an operation on slices.
@@ -167,6 +194,14 @@ impl<T: Float, const N: usize, O: Op<T, N>> OpMany<T> for Fixed<O, N> {
     }
     fn vjp(&self, saved: O::Saved, g: Tensor<T>, needs: &[bool]) -> Result<Vec<Option<Tensor<T>>>> {
         Ok(self.0.vjp(saved, g, std::array::from_fn(|i| needs[i]))?.into())
+    }
+    fn vjp_recorded(
+        &self,
+        saved: O::Saved,
+        g: Tensor<T>,
+        needs: &[bool],
+    ) -> Result<Vec<Option<Tensor<T>>>> {
+        Ok(self.0.vjp_recorded(saved, g, std::array::from_fn(|i| needs[i]))?.into())
     }
 }
 

@@ -67,7 +67,7 @@ impl<T: Float> Layer<T> for Conv2d<T> {
     /// # Errors
     /// As [`Tensor::conv2d`].
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
-        x.conv2d(&self.weight, self.bias.as_deref(), self.params)
+        x.conv2d(&self.weight, self.bias.as_deref(), self.params).map_err(|e| self.weight.locate(e))
     }
 }
 

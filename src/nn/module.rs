@@ -263,9 +263,15 @@ impl<'a> VisitorMut<'a> {
 
 impl<T: Float> Module for Param<T> {
     fn visit(&self, v: &mut Visitor<'_>) {
+        if !v.path.unnamed {
+            self.met_at(&v.path.text);
+        }
         v.item(Item::Param(ParamRef::of(self)));
     }
     fn visit_mut(&mut self, v: &mut VisitorMut<'_>) {
+        if !v.path.unnamed {
+            self.met_at(&v.path.text);
+        }
         v.item(ItemMut::Param(ParamMut::of(self)));
     }
 }

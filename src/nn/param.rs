@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::autograd::{Gradients, ParamId, TapeCore};
 use crate::element::Element;
+use crate::error::Error;
 use crate::float::Float;
 use crate::tensor::Tensor;
 
@@ -26,12 +27,64 @@ use crate::tensor::Tensor;
 pub struct Param<T: Float = f32> {
     id: ParamId,
     value: Tensor<T>,
+    path: Arc<RwLock<Box<str>>>,
 }
 
 impl<T: Float> Param<T> {
     /// A new parameter with these values.
     pub fn new(value: Tensor<T>) -> Self {
-        Param { id: ParamId::fresh(), value: value.detach() }
+        Param {
+            id: ParamId::fresh(),
+            value: value.detach(),
+            path: Arc::new(RwLock::new("".into())),
+        }
+    }
+
+    /// Where it stands in its model, for example `"conv1.weight"`: the longest path under which a walk met it (watching, saving, a summary);
+    /// `None` before any.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let model: (Dense, Dense) = {
+    ///     let mut rng = gradus::rng(0);
+    ///     (Dense::new(2, 2).build(&mut rng)?, Dense::new(2, 1).build(&mut rng)?)
+    /// };
+    /// let net = Tape::new(0).watch(&model);
+    /// assert_eq!(net.1.weight.path().as_deref(), Some("1.weight"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn path(&self) -> Option<String> {
+        let path = self.path.read().unwrap_or_else(PoisonError::into_inner);
+        (!path.is_empty()).then(|| path.to_string())
+    }
+
+    /// Remembers where a walk met it. The longest path is the one from the root: a part of a model may be walked by itself.
+    pub(super) fn met_at(&self, path: &str) {
+        let known = self.path.read().unwrap_or_else(PoisonError::into_inner).len();
+        if path.len() > known {
+            *self.path.write().unwrap_or_else(PoisonError::into_inner) = path.into();
+        }
+    }
+
+    /// The error with the place in the model of the layer that this parameter belongs to, for layers of your own: say it of every error
+    /// that a wrong input causes.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let model: (Dense, Dense) = {
+    ///     let mut rng = gradus::rng(0);
+    ///     (Dense::new(2, 3).build(&mut rng)?, Dense::new(4, 1).build(&mut rng)?)
+    /// };
+    /// let net = Tape::new(0).watch(&model);
+    /// let e = net.forward(&Tensor::ones([5, 2])?).unwrap_err();
+    /// assert_eq!(e.to_string(), "Dense: input [5, 3] does not fit: expected a last axis of 4 (weight [1, 4]) [at 1]");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn locate(&self, mut e: Error) -> Error {
+        if let Some((layer, _)) = self.path().as_deref().and_then(|p| p.rsplit_once('.')) {
+            e.add_place(format_args!("at {layer}"));
+        }
+        e
     }
 
     /// The identity.
@@ -55,7 +108,8 @@ impl<T: Float> Param<T> {
 
     /// The same parameter as a leaf of a tape.
     pub(crate) fn on_tape(&self, tape: &TapeCore) -> Self {
-        Param { id: self.id, value: self.value.detach().with_link(tape.param_leaf(self.id)) }
+        let value = self.value.detach().with_link(tape.param_leaf(self.id));
+        Param { id: self.id, value, path: self.path.clone() }
     }
 }
 

@@ -137,11 +137,9 @@ impl<T: Float> Layer<T> for Sequential<T> {
     }
 }
 
-/// The error with the number of the layer that it comes from.
+/// The error with the number of the layer that it comes from, unless the layer knows its path.
 fn at_layer(mut e: Error, i: usize) -> Error {
-    if let Error::Shape { message, .. } | Error::Argument { message, .. } = &mut e {
-        message.push_str(&format!(" [layer {i} of a Sequential]"));
-    }
+    e.add_place(format_args!("at layer {i} of a Sequential"));
     e
 }
 
@@ -312,7 +310,7 @@ mod tests {
         let e = model().forward(&Tensor::zeros([2, 4]).unwrap()).unwrap_err();
         assert_eq!(
             e.to_string(),
-            "Dense: input [.., 4] does not fit: expected a last axis of 3 (weight [1, 3]) [layer 1 of a Sequential]"
+            "Dense: input [.., 4] does not fit: expected a last axis of 3 (weight [1, 3]) [at layer 1 of a Sequential]"
         );
     }
 

@@ -103,7 +103,7 @@ fn layers() {
         "flatten: axis 1 is out of range for a tensor of rank 0 (a rank-0 tensor has no axes)",
     );
     let seq: Sequential = Sequential::new().add(ReLU).add(dense);
-    t.says(|| seq.forward(&zeros([2, 784])), "Dense: input [.., 784] does not fit: expected a last axis of 3 (weight [4, 3]) [layer 1 of a Sequential]");
+    t.says(|| seq.forward(&zeros([2, 784])), "Dense: input [.., 784] does not fit: expected a last axis of 3 (weight [4, 3]) [at layer 1 of a Sequential]");
 }
 
 #[test]
