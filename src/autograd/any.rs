@@ -1,7 +1,8 @@
 //! A tensor of either float type, for the places where a tape holds both.
 
+use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::tensor::Tensor;
+use crate::tensor::{Link, Tensor};
 
 /// A tensor of a float type that is known at run time.
 #[derive(Clone, Debug)]
@@ -32,6 +33,23 @@ impl AnyTensor {
 
     pub(crate) fn get_mut<T: Float>(&mut self) -> Option<&mut Tensor<T>> {
         T::any_mut(self)
+    }
+
+    /// The same elements, on no tape.
+    pub(crate) fn detach(self) -> Self {
+        match self {
+            AnyTensor::F32(t) => AnyTensor::F32(t.with_link(Link::None)),
+            AnyTensor::F64(t) => AnyTensor::F64(t.with_link(Link::None)),
+        }
+    }
+
+    /// The sum of two gradients of one tensor, recorded if they are.
+    pub(crate) fn plus(self, op: &'static str, other: &AnyTensor) -> Result<Self> {
+        match (&self, other) {
+            (AnyTensor::F32(a), AnyTensor::F32(b)) => a.try_add(b).map(AnyTensor::F32),
+            (AnyTensor::F64(a), AnyTensor::F64(b)) => a.try_add(b).map(AnyTensor::F64),
+            _ => Err(Error::shape(op, "two gradients of one tensor differ in float type")),
+        }
     }
 
     pub(crate) fn take<T: Float>(self) -> Option<Tensor<T>> {

@@ -1,5 +1,6 @@
 //! Gradients checked against finite differences.
 
+use super::functional::OnTape;
 use super::tape::Tape;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -55,6 +56,38 @@ pub fn gradcheck<const N: usize>(
     inputs: [&Tensor<f64>; N],
 ) -> Result<()> {
     GradCheck::default().run(f, inputs)
+}
+
+/// Checks the gradients of the gradients of `f` at `inputs`: those of a recorded gradient, weighted with random numbers, against central differences
+/// of the gradient as `backward` computes it. So it also checks that both ways to a gradient agree.
+///
+/// ```
+/// use gradus::prelude::*;
+/// use gradus::autograd::gradgradcheck;
+/// gradgradcheck(|[x]| Ok(x.tanh()), [&Tensor::from([0.3f64, -1.2])])?;
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// As [`gradcheck`], and [`Error::OnceDifferentiable`] with the name of an operation that has no second derivative.
+pub fn gradgradcheck<const N: usize>(
+    f: impl Fn([&Tensor<f64>; N]) -> Result<Tensor<f64>>,
+    inputs: [&Tensor<f64>; N],
+) -> Result<()> {
+    let settings = GradCheck::default();
+    let slope = |x: [&Tensor<f64>; N]| -> Result<Tensor<f64>> {
+        let mut rng = crate::rng(settings.seed ^ 0x5eed);
+        let at = OnTape::new(x);
+        let y = f(at.x.each_ref())?;
+        let weights = Tensor::<f64>::uniform(y.shape(), 0.5, 1.5, &mut rng)?;
+        let mut total = Tensor::zeros([])?;
+        for d in at.grad("gradgradcheck", &y, weights, at.nested)? {
+            let weights = Tensor::<f64>::uniform(d.shape(), 0.5, 1.5, &mut rng)?;
+            total = total.try_add(&d.try_mul(&weights)?.sum())?;
+        }
+        Ok(total)
+    };
+    settings.run(slope, inputs)
 }
 
 fn dot(a: &Tensor<f64>, b: &Tensor<f64>) -> f64 {

@@ -3,6 +3,8 @@
 //! [`apply`] is the one door between values and the tape: it computes the forward rule on plain values, and if an input is recorded, puts
 //! a node on that tape with the inputs' places and what the operation saved. With nothing recorded it stores nothing.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::any::AnyTensor;
@@ -40,6 +42,10 @@ pub trait Op<T: Float, const N: usize>: Send + Sync + 'static {
     /// What is kept alive for the backward pass: `()`, the input, the output, or a tuple of tensors.
     type Saved: Saved;
 
+    /// Whether [`vjp`](Self::vjp) consists of tensor operations alone (methods of [`Tensor`], [`apply`]), so that a gradient can
+    /// itself be recorded by the same rule.
+    const COMPOSED: bool = false;
+
     /// The name that errors and profiles show.
     fn name(&self) -> &'static str;
 
@@ -61,19 +67,22 @@ pub trait Op<T: Float, const N: usize>: Send + Sync + 'static {
         needs: [bool; N],
     ) -> Result<[Option<Tensor<T>>; N]>;
 
-    /// [`vjp`](Self::vjp) for a gradient that is itself to be differentiated (a gradient of a gradient): the same value, computed by tensor
-    /// operations alone. What was saved of the inputs (or is the output) stands in its place on the tape then, and so does `g`. A rule whose `vjp`
-    /// consists of tensor operations just calls it.
+    /// [`vjp`](Self::vjp) for a gradient that is itself to be differentiated (see [`grad`](super::grad)): the same value, computed by tensor
+    /// operations alone. What was saved of the inputs, or is the output, stands in its place on the tape then, and so does `g`; a view or a copy
+    /// of either does not. Where the rule is [`COMPOSED`](Self::COMPOSED), this calls it.
     ///
     /// # Errors
-    /// [`Error::OnceDifferentiable`] unless the operation says otherwise.
+    /// [`Error::OnceDifferentiable`] unless the operation says otherwise. The gradient is then computed by `vjp`, and the error
+    /// comes when somebody differentiates it.
     fn vjp_recorded(
         &self,
         saved: Self::Saved,
         g: Tensor<T>,
         needs: [bool; N],
     ) -> Result<[Option<Tensor<T>>; N]> {
-        let _ = (saved, g, needs);
+        if Self::COMPOSED {
+            return self.vjp(saved, g, needs);
+        }
         Err(Error::OnceDifferentiable { op: self.name() })
     }
 }
@@ -150,16 +159,33 @@ pub(crate) trait Recorded: Send + Sync {
     fn name(&self) -> &'static str;
     /// Turns the output's gradient into the inputs', and hands each that is wanted to `sink` with its input's number.
     fn backward(
-        self: Box<Self>,
+        self: Arc<Self>,
+        g: AnyTensor,
+        needs: &[bool],
+        sink: &mut dyn FnMut(usize, AnyTensor),
+    ) -> Result<()>;
+    /// The same by recorded operations.
+    fn backward_recorded(
+        self: Arc<Self>,
+        at: &Place<'_>,
         g: AnyTensor,
         needs: &[bool],
         sink: &mut dyn FnMut(usize, AnyTensor),
     ) -> Result<()>;
 }
 
+/// Where on a tape an operation stands.
+pub(crate) struct Place<'a> {
+    pub(crate) tape: &'a TapeCore,
+    pub(crate) inputs: &'a [u32],
+    pub(crate) output: u32,
+}
+
 /// An operation with any number of inputs, such as a concatenation. Otherwise as [`Op`].
 pub(crate) trait OpMany<T: Float>: Send + Sync + 'static {
     type Saved: Saved;
+    /// As [`Op::COMPOSED`].
+    const COMPOSED: bool = false;
     fn name(&self) -> &'static str;
     fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, Self::Saved)>;
     fn vjp(
@@ -169,14 +195,15 @@ pub(crate) trait OpMany<T: Float>: Send + Sync + 'static {
         needs: &[bool],
     ) -> Result<Vec<Option<Tensor<T>>>>;
     /// As [`Op::vjp_recorded`].
-    #[allow(dead_code)]
     fn vjp_recorded(
         &self,
         saved: Self::Saved,
         g: Tensor<T>,
         needs: &[bool],
     ) -> Result<Vec<Option<Tensor<T>>>> {
-        let _ = (saved, g, needs);
+        if Self::COMPOSED {
+            return self.vjp(saved, g, needs);
+        }
         Err(Error::OnceDifferentiable { op: self.name() })
     }
 }
@@ -211,36 +238,134 @@ struct Record<T: Float, O: OpMany<T>> {
     shapes: SmallVec<[Dims; 3]>,
 }
 
+impl<T: Float, O: OpMany<T>> Record<T, O> {
+    /// The gradient in the type that the operation has.
+    fn take(&self, g: AnyTensor) -> Result<Tensor<T>> {
+        let wrong =
+            || Error::argument(self.op.name(), "its gradient came back in another float type");
+        g.take::<T>().ok_or_else(wrong)
+    }
+}
+
+/// Hands on the gradients that are wanted, their shapes checked.
+fn hand_on<T: Float>(
+    name: &'static str,
+    shapes: &[Dims],
+    gradients: Vec<Option<Tensor<T>>>,
+    needs: &[bool],
+    sink: &mut dyn FnMut(usize, AnyTensor),
+) -> Result<()> {
+    for (i, d) in gradients.into_iter().enumerate() {
+        let Some(d) = d else { continue };
+        let expected = &shapes[i][..];
+        if d.shape() != expected {
+            let message = format!(
+                "its backward rule gave a gradient of shape {:?} for input {i} of shape {expected:?}",
+                d.shape()
+            );
+            return Err(Error::shape(name, message));
+        }
+        if needs[i] {
+            sink(i, AnyTensor::new(d));
+        }
+    }
+    Ok(())
+}
+
 impl<T: Float, O: OpMany<T>> Recorded for Record<T, O> {
     fn name(&self) -> &'static str {
         self.op.name()
     }
 
     fn backward(
-        self: Box<Self>,
+        self: Arc<Self>,
         g: AnyTensor,
         needs: &[bool],
         sink: &mut dyn FnMut(usize, AnyTensor),
     ) -> Result<()> {
-        let name = self.op.name();
-        let Some(g) = g.take::<T>() else {
-            return Err(Error::argument(name, "its gradient came back in another float type"));
-        };
-        for (i, d) in self.op.vjp(self.saved, g, needs)?.into_iter().enumerate() {
-            let Some(d) = d else { continue };
-            let expected = &self.shapes[i][..];
-            if d.shape() != expected {
-                let message = format!(
-                    "its backward rule gave a gradient of shape {:?} for input {i} of shape {expected:?}",
-                    d.shape()
-                );
-                return Err(Error::shape(name, message));
+        let g = self.take(g)?;
+        // The last owner gives away what was saved, so that a rule may reuse its buffers.
+        let mut sink = |i: usize, d: AnyTensor| sink(i, d.detach());
+        match Arc::try_unwrap(self) {
+            Ok(Record { op, saved, shapes }) => {
+                hand_on(op.name(), &shapes, op.vjp(saved, g, needs)?, needs, &mut sink)
             }
-            if needs[i] {
-                sink(i, AnyTensor::new(d.detach()));
+            Err(shared) => {
+                let d = shared.op.vjp(shared.saved.clone(), g, needs)?;
+                hand_on(shared.op.name(), &shared.shapes, d, needs, &mut sink)
             }
         }
-        Ok(())
+    }
+
+    fn backward_recorded(
+        self: Arc<Self>,
+        at: &Place<'_>,
+        g: AnyTensor,
+        needs: &[bool],
+        sink: &mut dyn FnMut(usize, AnyTensor),
+    ) -> Result<()> {
+        let g = self.take(g)?;
+        let mut saved = self.saved.clone();
+        saved.visit(&mut |t| {
+            let link = t.link_mut();
+            *link = match *link {
+                Link::Input(i) => at.tape.link_to(at.inputs.get(i as usize).copied()),
+                Link::Output => at.tape.link_to(Some(at.output)),
+                _ => Link::None,
+            };
+        });
+        let d = match self.op.vjp_recorded(saved, g.clone(), needs) {
+            // Known once, but not as a function: whoever differentiates it hears of that.
+            Err(Error::OnceDifferentiable { op }) => {
+                let place = TapeCore::id_of(g.link());
+                let d = self.op.vjp(self.saved.clone(), g.detach(), needs)?;
+                let from: SmallVec<[u32; 4]> = at.inputs.iter().copied().chain([place]).collect();
+                d.into_iter().map(|d| Some(d?.with_link(at.tape.once(op, &from)))).collect()
+            }
+            d => d?,
+        };
+        hand_on(self.op.name(), &self.shapes, d, needs, sink)
+    }
+}
+
+/// The place of a gradient that was computed by a fused kernel: what it depends on is known, its derivative is not.
+struct Once(&'static str);
+
+impl Recorded for Once {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+    fn backward(
+        self: Arc<Self>,
+        _: AnyTensor,
+        _: &[bool],
+        _: &mut dyn FnMut(usize, AnyTensor),
+    ) -> Result<()> {
+        Err(Error::OnceDifferentiable { op: self.0 })
+    }
+    fn backward_recorded(
+        self: Arc<Self>,
+        _: &Place<'_>,
+        _: AnyTensor,
+        _: &[bool],
+        _: &mut dyn FnMut(usize, AnyTensor),
+    ) -> Result<()> {
+        Err(Error::OnceDifferentiable { op: self.0 })
+    }
+}
+
+impl TapeCore {
+    /// The link to a place, or to none.
+    fn link_to(&self, place: Option<u32>) -> Link {
+        match place {
+            Some(id) if id != super::tape::NOWHERE => self.link(id),
+            _ => Link::None,
+        }
+    }
+
+    /// A place for a gradient that cannot be differentiated.
+    fn once(&self, op: &'static str, from: &[u32]) -> Link {
+        TapeCore::push(self, Node::Op { inputs: from.into(), op: Arc::new(Once(op)) })
     }
 }
 
@@ -270,7 +395,7 @@ pub(crate) fn apply_many<T: Float, O: OpMany<T>>(op: O, x: &[&Tensor<T>]) -> Res
     let inputs: SmallVec<[u32; 4]> = x.iter().map(|t| TapeCore::id_of(t.link())).collect();
     let shapes = x.iter().map(|t| short(t.shape())).collect();
     let link =
-        TapeCore::push(&tape, Node::Op { inputs, op: Box::new(Record { op, saved, shapes }) });
+        TapeCore::push(&tape, Node::Op { inputs, op: Arc::new(Record { op, saved, shapes }) });
     Ok(y.with_link(link))
 }
 

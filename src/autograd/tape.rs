@@ -18,7 +18,17 @@ pub(crate) enum Node {
     /// A parameter or an input: gradients end here.
     Leaf,
     /// An operation and the places of its inputs ([`NOWHERE`] for constants).
-    Op { inputs: SmallVec<[u32; 4]>, op: Box<dyn Recorded> },
+    Op { inputs: SmallVec<[u32; 4]>, op: Arc<dyn Recorded> },
+}
+
+impl Node {
+    /// The places of the inputs.
+    pub(crate) fn inputs(&self) -> &[u32] {
+        match self {
+            Node::Leaf => &[],
+            Node::Op { inputs, .. } => inputs,
+        }
+    }
 }
 
 pub(crate) struct State {
@@ -78,6 +88,19 @@ impl TapeCore {
         tape.link(id)
     }
 
+    /// The operation at a place and its inputs; `None` for a leaf.
+    pub(crate) fn operation(&self, id: u32) -> Option<(SmallVec<[u32; 4]>, Arc<dyn Recorded>)> {
+        match self.lock().nodes.get(id as usize)? {
+            Node::Leaf => None,
+            Node::Op { inputs, op } => Some((inputs.clone(), op.clone())),
+        }
+    }
+
+    /// A leaf without a parameter.
+    pub(crate) fn leaf<T: Float>(&self, x: &Tensor<T>) -> Tensor<T> {
+        x.detach().with_link(TapeCore::push(self, Node::Leaf))
+    }
+
     /// The link of a parameter's leaf; the same one each time it is watched.
     pub(crate) fn param_leaf(&self, id: ParamId) -> Link {
         let mut state = self.lock();
@@ -96,7 +119,7 @@ impl TapeCore {
         self.link(place)
     }
 
-    fn link(&self, id: u32) -> Link {
+    pub(crate) fn link(&self, id: u32) -> Link {
         Link::Node { tape: self.0.clone(), id }
     }
 
@@ -145,7 +168,7 @@ impl Tape {
 
     /// This tensor as an input that gets a gradient: ask for it with [`Gradients::wrt`](super::Gradients::wrt).
     pub fn leaf<T: Float>(&self, x: &Tensor<T>) -> Tensor<T> {
-        x.detach().with_link(TapeCore::push(&self.core, Node::Leaf))
+        self.core.leaf(x)
     }
 
     /// How many operations and leaves are recorded.

@@ -85,6 +85,7 @@ impl<T: Float> Zip3<T, T, T, T> for DivisorGradient {
 
 impl<T: Float> Op<T, 2> for Add {
     type Saved = (Dims, Dims);
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "add"
     }
@@ -119,6 +120,14 @@ impl<T: Float> Op<T, 2> for Sub {
         let db = needs[1].then(|| map_owned(Negate, sum_to(&g, &b)));
         Ok([needs[0].then(|| sum_to(&g, &a)), db])
     }
+    fn vjp_recorded(
+        &self,
+        (a, b): (Dims, Dims),
+        g: Tensor<T>,
+        needs: [bool; 2],
+    ) -> Result<[Option<Tensor<T>>; 2]> {
+        Ok([needs[0].then(|| sum_to(&g, &a)), needs[1].then(|| sum_to(&-&g, &b))])
+    }
 }
 
 impl<T: Float> Op<T, 2> for Mul {
@@ -138,6 +147,16 @@ impl<T: Float> Op<T, 2> for Mul {
         let db = if needs[1] { Some(sum_to(&zip("mul", Mul, &g, &a)?, b.shape())) } else { None };
         let da =
             if needs[0] { Some(sum_to(&zip_owned("mul", Mul, g, &b)?, a.shape())) } else { None };
+        Ok([da, db])
+    }
+    fn vjp_recorded(
+        &self,
+        (a, b): Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; 2],
+    ) -> Result<[Option<Tensor<T>>; 2]> {
+        let da = if needs[0] { Some(sum_to(&g.try_mul(&b)?, a.shape())) } else { None };
+        let db = if needs[1] { Some(sum_to(&g.try_mul(&a)?, b.shape())) } else { None };
         Ok([da, db])
     }
 }
@@ -164,6 +183,19 @@ impl<T: Float> Op<T, 2> for Div {
         let da =
             if needs[0] { Some(sum_to(&zip_owned("div", Div, g, &b)?, a.shape())) } else { None };
         Ok([da, db])
+    }
+    fn vjp_recorded(
+        &self,
+        (a, b): Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; 2],
+    ) -> Result<[Option<Tensor<T>>; 2]> {
+        let share = g.try_div(&b)?;
+        let db = match needs[1] {
+            true => Some(sum_to(&-share.try_mul(&a.try_div(&b)?)?, b.shape())),
+            false => None,
+        };
+        Ok([needs[0].then(|| sum_to(&share, a.shape())), db])
     }
 }
 
@@ -241,7 +273,8 @@ impl<T: Num> Tensor<T> {
 
 /// The derivatives of the operations with a number. The number is kept as f64, which holds every f32, so that one type serves both floats.
 macro_rules! scalar_rules {
-    ($($op:ty, $name:literal, $keep:ident, |$s:ident, $x:ident| $f:expr, |$g:ident| $df:expr;)*) => {$(
+    ($($op:ty, $name:literal, $keep:ident, |$s:ident, $x:ident| $f:expr, |$g:ident| $df:expr,
+        |$ts:ident, $tx:ident, $tg:ident| $dt:expr;)*) => {$(
         impl<T: Float> Unary<T> for $op {
             const NAME: &'static str = $name;
             const KEEP: Keep = Keep::$keep;
@@ -256,16 +289,22 @@ macro_rules! scalar_rules {
                 let _ = ($s, $x);
                 $df
             }
+            fn gradient(self, $tx: &Tensor<T>, $tg: &Tensor<T>) -> Tensor<T> {
+                let $ts = T::of(self.1);
+                let _ = ($ts, $tx);
+                $dt
+            }
         }
     )*};
 }
 scalar_rules! {
-    Right<Add, f64>, "add_scalar", Nothing, |s, x| x + s, |g| g;
-    Right<Sub, f64>, "sub_scalar", Nothing, |s, x| x - s, |g| g;
-    Right<Mul, f64>, "mul_scalar", Nothing, |s, x| x * s, |g| g * s;
-    Right<Div, f64>, "div_scalar", Nothing, |s, x| x / s, |g| g / s;
-    Left<Sub, f64>, "rsub_scalar", Nothing, |s, x| s - x, |g| -g;
-    Left<Div, f64>, "rdiv_scalar", Input, |s, x| s / x, |g| -g * ((s / x) / x);
+    Right<Add, f64>, "add_scalar", Nothing, |s, x| x + s, |g| g, |s, x, g| g.clone();
+    Right<Sub, f64>, "sub_scalar", Nothing, |s, x| x - s, |g| g, |s, x, g| g.clone();
+    Right<Mul, f64>, "mul_scalar", Nothing, |s, x| x * s, |g| g * s, |s, x, g| g * s;
+    Right<Div, f64>, "div_scalar", Nothing, |s, x| x / s, |g| g / s, |s, x, g| g / s;
+    Left<Sub, f64>, "rsub_scalar", Nothing, |s, x| s - x, |g| -g, |s, x, g| -g;
+    Left<Div, f64>, "rdiv_scalar", Input, |s, x| s / x, |g| -g * ((s / x) / x),
+        |s, x, g| -(g * (&x.rdiv_scalar(s) / x));
 }
 
 /// `f(x, s)`, recorded as the rule of the same name.
@@ -404,6 +443,9 @@ impl<T: Float> Unary<T> for Negate {
     }
     #[inline(always)]
     fn df<const FMA: bool>(self, _: T, g: T) -> T {
+        -g
+    }
+    fn gradient(self, _: &Tensor<T>, g: &Tensor<T>) -> Tensor<T> {
         -g
     }
 }

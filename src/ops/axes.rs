@@ -58,8 +58,19 @@ impl Reduced {
         y.with_layout(Layout { shape: self.shape.clone(), strides, offset: y.layout().offset })
     }
 
+    /// [`expand`](Self::expand) as a recorded operation.
+    pub(crate) fn expand_recorded<T: Element>(&self, y: &Tensor<T>) -> Result<Tensor<T>> {
+        let kept = Reduced { keepdim: true, ..self.clone() };
+        y.reshape(&kept.out_shape()[..])?.expand(&self.shape[..])
+    }
+
+    /// The axes as the methods of tensors take them.
+    pub(crate) fn signed(&self) -> Vec<isize> {
+        self.axes.iter().map(|&a| a as isize).collect()
+    }
+
     /// The order of axes that puts the reduced ones last.
-    fn order(&self) -> Dims {
+    pub(crate) fn order(&self) -> Dims {
         (0..self.shape.len())
             .filter(|a| !self.axes.contains(a))
             .chain(self.axes.iter().copied())

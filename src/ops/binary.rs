@@ -17,6 +17,8 @@ trait Binary<T: Float>: Copy + Send + Sync + 'static {
     fn f(self, a: T, b: T) -> T;
     fn da(self, g: T, a: T, b: T) -> T;
     fn db(self, g: T, a: T, b: T) -> T;
+    /// Both derivatives by tensor operations, in the shape of `g`.
+    fn gradients(self, a: &Tensor<T>, b: &Tensor<T>, g: &Tensor<T>) -> Result<[Tensor<T>; 2]>;
 }
 
 #[derive(Clone, Copy)]
@@ -71,10 +73,19 @@ impl<T: Float, B: Binary<T>> Op<T, 2> for Rule<B> {
         }
         Ok(d)
     }
+    fn vjp_recorded(
+        &self,
+        (a, b): Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; 2],
+    ) -> Result<[Option<Tensor<T>>; 2]> {
+        let [da, db] = self.0.gradients(&a, &b, &g)?;
+        Ok([needs[0].then(|| sum_to(&da, a.shape())), needs[1].then(|| sum_to(&db, b.shape()))])
+    }
 }
 
 macro_rules! binary {
-    ($op:ident $name:literal $ns:literal |$a:ident, $b:ident, $g:ident| $f:expr, $da:expr, $db:expr) => {
+    ($op:ident $name:literal $ns:literal |$a:ident, $b:ident, $g:ident| $f:expr, $da:expr, $db:expr, $gradients:expr) => {
         #[derive(Clone, Copy)]
         struct $op;
         #[allow(unused_variables)]
@@ -93,6 +104,14 @@ macro_rules! binary {
             fn db(self, $g: T, $a: T, $b: T) -> T {
                 $db
             }
+            fn gradients(
+                self,
+                a: &Tensor<T>,
+                b: &Tensor<T>,
+                g: &Tensor<T>,
+            ) -> Result<[Tensor<T>; 2]> {
+                $gradients(self, a, b, g)
+            }
         }
     };
 }
@@ -105,15 +124,45 @@ fn share<T: Float>(g: T, tie: bool, lost: bool) -> T {
 }
 
 binary!(Maximum "maximum" 0.3 |a, b, g|
-    if a > b || a.is_not_a_number() { a } else { b }, share(g, a == b, a < b), share(g, a == b, b < a));
+    if a > b || a.is_not_a_number() { a } else { b }, share(g, a == b, a < b), share(g, a == b, b < a), by_pieces);
 binary!(Minimum "minimum" 0.3 |a, b, g|
-    if a < b || a.is_not_a_number() { a } else { b }, share(g, a == b, a > b), share(g, a == b, b > a));
+    if a < b || a.is_not_a_number() { a } else { b }, share(g, a == b, a > b), share(g, a == b, b > a), by_pieces);
 binary!(Pow "pow" 20.0 |a, b, g|
 num_traits::Float::powf(a, b),
 if b == T::ZERO { T::ZERO } else { g * (b * num_traits::Float::powf(a, b - T::ONE)) },
 if a == T::ZERO && b >= T::ZERO { T::ZERO } else {
     g * (num_traits::Float::powf(a, b) * num_traits::Float::ln(a))
-});
+},
+pow_gradients);
+
+/// The gradients of a function whose slopes are constant in pieces.
+fn by_pieces<T: Float, B: Binary<T>>(
+    f: B,
+    a: &Tensor<T>,
+    b: &Tensor<T>,
+    g: &Tensor<T>,
+) -> Result<[Tensor<T>; 2]> {
+    let (one, a, b) = (g.ones_like(), a.detach(), b.detach());
+    let (da, db) = (zip3(B::NAME, Da(f), &one, &a, &b)?, zip3(B::NAME, Db(f), &one, &a, &b)?);
+    Ok([g.try_mul(&da)?, g.try_mul(&db)?])
+}
+
+/// g b a^(b-1) and g a^b ln a; where the rule says 0, the arguments are replaced by 1 first, so that nothing infinite is multiplied by that 0.
+fn pow_gradients<T: Float>(
+    _: Pow,
+    a: &Tensor<T>,
+    b: &Tensor<T>,
+    g: &Tensor<T>,
+) -> Result<[Tensor<T>; 2]> {
+    let (one, zero) = (Tensor::scalar(T::ONE), Tensor::scalar(T::ZERO));
+    let flat = b.eq_scalar(T::ZERO);
+    let safe = flat.select_where(&one, a)?;
+    let da = g.try_mul(&b.try_mul(&safe.pow(&(b - T::ONE))?)?)?;
+    let still = a.eq_scalar(T::ZERO).logical_and(&b.ge_scalar(T::ZERO))?;
+    let safe = still.select_where(&one, a)?;
+    let db = g.try_mul(&safe.pow(b)?.try_mul(&safe.ln())?)?;
+    Ok([flat.select_where(&zero, &da)?, still.select_where(&zero, &db)?])
+}
 
 impl<T: Float> Tensor<T> {
     /// The larger of both at each place, broadcast; NaN where either is.

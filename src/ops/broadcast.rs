@@ -1,16 +1,22 @@
 //! Broadcasting undone: the gradient of an input that was repeated is the sum over its repetitions. No other file sums for that reason.
 
+use super::elementwise::infallible;
 use crate::float::Float;
 use crate::kernel::reduce;
 use crate::tensor::{Dims, Tensor};
 
-/// Sums `g` over the axes along which a tensor of `shape` was repeated to get `g`'s shape. Not recorded.
+/// Sums `g` over the axes along which a tensor of `shape` was repeated to get `g`'s shape. Recorded if `g` is.
 pub(crate) fn sum_to<T: Float>(g: &Tensor<T>, shape: &[usize]) -> Tensor<T> {
     if g.shape() == shape {
-        return g.detach();
+        return g.clone();
     }
     let pad = g.rank() - shape.len();
     let repeated: Dims = (0..g.rank()).filter(|&i| i < pad || shape[i - pad] == 1).collect();
+    if g.is_recorded() {
+        let axes: Vec<isize> = repeated.iter().map(|&a| a as isize).collect();
+        let sum = g.sum_axes(&axes[..], true).and_then(|s| s.reshape(shape));
+        return infallible("sum over what was broadcast", sum);
+    }
     Tensor::build(shape, |out| {
         if g.is_empty() {
             out.fill(T::ZERO);

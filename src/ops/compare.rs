@@ -1,11 +1,12 @@
 //! Comparisons, truth values, and choosing by them; conversions between element types.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use super::broadcast::sum_to;
 use super::elementwise::{map, zip, zip_owned, zip3};
 use super::float_only::{is, record_if_float, same_type};
-use crate::autograd::{AnyTensor, Node, Op, Recorded, TapeCore};
+use crate::autograd::{AnyTensor, Node, Op, Place, Recorded, TapeCore};
 use crate::element::{Element, Num};
 use crate::error::Result;
 use crate::float::Float;
@@ -236,6 +237,16 @@ impl<T: Float> Op<T, 2> for Select {
         };
         Ok([da, db])
     }
+    fn vjp_recorded(
+        &self,
+        (a, b): Self::Saved,
+        g: Tensor<T>,
+        _: [bool; 2],
+    ) -> Result<[Option<Tensor<T>>; 2]> {
+        let zero = Tensor::scalar(T::ZERO);
+        let da = sum_to(&self.0.select_where(&g, &zero)?, &a);
+        Ok([Some(da), Some(sum_to(&self.0.select_where(&zero, &g)?, &b))])
+    }
 }
 
 impl<T: Element> Tensor<T> {
@@ -266,9 +277,9 @@ impl<T: Element> Tensor<T> {
             return same_type::<T, U>(self).clone();
         }
         let y = map(As, self);
-        let back: Option<Box<dyn Recorded>> = match (is::<T, f32>(), is::<U, f32>()) {
-            (true, _) if is::<U, f64>() => Some(Box::new(CastBack::<f32, f64>(PhantomData))),
-            (_, true) if is::<T, f64>() => Some(Box::new(CastBack::<f64, f32>(PhantomData))),
+        let back: Option<Arc<dyn Recorded>> = match (is::<T, f32>(), is::<U, f32>()) {
+            (true, _) if is::<U, f64>() => Some(Arc::new(CastBack::<f32, f64>(PhantomData))),
+            (_, true) if is::<T, f64>() => Some(Arc::new(CastBack::<f64, f32>(PhantomData))),
             _ => None,
         };
         match (self.tape(), back) {
@@ -289,15 +300,24 @@ impl<T: Float, U: Float> Recorded for CastBack<T, U> {
         "cast"
     }
     fn backward(
-        self: Box<Self>,
+        self: Arc<Self>,
         g: AnyTensor,
         _: &[bool],
         sink: &mut dyn FnMut(usize, AnyTensor),
     ) -> Result<()> {
         if let Some(g) = g.take::<U>() {
-            sink(0, AnyTensor::new(map::<U, T>(As, &g)));
+            sink(0, AnyTensor::new(g.cast::<T>()));
         }
         Ok(())
+    }
+    fn backward_recorded(
+        self: Arc<Self>,
+        _: &Place<'_>,
+        g: AnyTensor,
+        needs: &[bool],
+        sink: &mut dyn FnMut(usize, AnyTensor),
+    ) -> Result<()> {
+        self.backward(g, needs, sink)
     }
 }
 

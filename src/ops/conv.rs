@@ -508,6 +508,29 @@ impl Convolve {
     }
 }
 
+impl Convolve {
+    fn gradients_recorded<T: Float>(
+        &self,
+        (x, w): (Tensor<T>, Tensor<T>),
+        g: &Tensor<T>,
+        needs: [bool; 3],
+    ) -> Result<[Option<Tensor<T>>; 3]> {
+        let c = &self.conv;
+        let mut d = [None, None, None];
+        if needs[0] {
+            d[0] = Some(apply(Transposed { conv: c.clone(), out: x.shape().into() }, [g, &w])?);
+        }
+        if needs[1] {
+            let op = WeightGradient { conv: c.clone(), weight: w.shape().into() };
+            d[1] = Some(apply(op, [&x, g])?);
+        }
+        if needs[2] {
+            d[2] = Some(bias_recorded(g, c.batch, c.groups * c.c_out)?);
+        }
+        Ok(d)
+    }
+}
+
 /// The gradients of weight and bias that are asked for.
 fn weight_and_bias<T: Float>(
     c: &Conv,
@@ -557,6 +580,15 @@ impl<T: Float> Op<T, 2> for Convolve {
         let [dx, dw, _] = self.gradients(saved, &g, [needs[0], needs[1], false]);
         Ok([dx, dw])
     }
+    fn vjp_recorded(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; 2],
+    ) -> Result<[Option<Tensor<T>>; 2]> {
+        let [dx, dw, _] = self.gradients_recorded(saved, &g, [needs[0], needs[1], false])?;
+        Ok([dx, dw])
+    }
 }
 
 impl<T: Float> Op<T, 3> for Convolve {
@@ -575,6 +607,62 @@ impl<T: Float> Op<T, 3> for Convolve {
     ) -> Result<[Option<Tensor<T>>; 3]> {
         Ok(self.gradients(saved, &g, needs))
     }
+    fn vjp_recorded(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; 3],
+    ) -> Result<[Option<Tensor<T>>; 3]> {
+        self.gradients_recorded(saved, &g, needs)
+    }
+}
+
+/// The gradient of a weight, linear in x and in g: its own gradients are a transposed convolution of g and a convolution of x, both
+/// with the incoming gradient as the weight.
+struct WeightGradient {
+    conv: Conv,
+    weight: Dims,
+}
+
+impl<T: Float> Op<T, 2> for WeightGradient {
+    type Saved = (Tensor<T>, Tensor<T>);
+    const COMPOSED: bool = true;
+    fn name(&self) -> &'static str {
+        "convolution (gradient of the weight)"
+    }
+    fn forward(&self, [x, g]: [&Tensor<T>; 2]) -> Result<(Tensor<T>, Self::Saved)> {
+        let (dense_x, dense_g) = (x.dense(), g.dense());
+        let dw = Tensor::build(&self.weight, |dw| {
+            conv::weight_grad(&self.conv, slice(&dense_x), slice(&dense_g), Some(dw), None);
+        });
+        Ok((dw, (x.clone(), g.clone())))
+    }
+    fn vjp(
+        &self,
+        (x, g): Self::Saved,
+        h: Tensor<T>,
+        needs: [bool; 2],
+    ) -> Result<[Option<Tensor<T>>; 2]> {
+        let c = &self.conv;
+        let dx = match needs[0] {
+            true => Some(apply(Transposed { conv: c.clone(), out: x.shape().into() }, [&g, &h])?),
+            false => None,
+        };
+        let name = Op::<T, 2>::name(self);
+        let dg = match needs[1] {
+            true => {
+                Some(apply(Convolve { name, conv: c.clone(), out: g.shape().into() }, [&x, &h])?)
+            }
+            false => None,
+        };
+        Ok([dx, dg])
+    }
+}
+
+/// The sum over all pixels of each of `filters` planes, recorded.
+fn bias_recorded<T: Float>(g: &Tensor<T>, batch: usize, filters: usize) -> Result<Tensor<T>> {
+    let plane = if g.is_empty() { 0 } else { g.len() / (batch * filters) };
+    g.reshape([batch, filters, plane])?.sum_axes([0, 2], false)
 }
 
 /// A transposed convolution: `conv` has this one's output as its input.
@@ -630,6 +718,30 @@ impl Transposed {
     }
 }
 
+impl Transposed {
+    fn gradients_recorded<T: Float>(
+        &self,
+        (x, w): (Tensor<T>, Tensor<T>),
+        g: &Tensor<T>,
+        needs: [bool; 3],
+    ) -> Result<[Option<Tensor<T>>; 3]> {
+        let c = &self.conv;
+        let mut d = [None, None, None];
+        if needs[0] {
+            let (name, out) = ("conv_transpose2d (gradient)", x.shape().into());
+            d[0] = Some(apply(Convolve { name, conv: c.clone(), out }, [g, &w])?);
+        }
+        if needs[1] {
+            let op = WeightGradient { conv: c.clone(), weight: w.shape().into() };
+            d[1] = Some(apply(op, [g, &x])?);
+        }
+        if needs[2] {
+            d[2] = Some(bias_recorded(g, c.batch, c.groups * c.c_in)?);
+        }
+        Ok(d)
+    }
+}
+
 impl<T: Float> Op<T, 2> for Transposed {
     type Saved = (Tensor<T>, Tensor<T>);
     fn name(&self) -> &'static str {
@@ -645,6 +757,15 @@ impl<T: Float> Op<T, 2> for Transposed {
         needs: [bool; 2],
     ) -> Result<[Option<Tensor<T>>; 2]> {
         let [dx, dw, _] = self.gradients(saved, &g, [needs[0], needs[1], false]);
+        Ok([dx, dw])
+    }
+    fn vjp_recorded(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; 2],
+    ) -> Result<[Option<Tensor<T>>; 2]> {
+        let [dx, dw, _] = self.gradients_recorded(saved, &g, [needs[0], needs[1], false])?;
         Ok([dx, dw])
     }
 }
@@ -664,6 +785,14 @@ impl<T: Float> Op<T, 3> for Transposed {
         needs: [bool; 3],
     ) -> Result<[Option<Tensor<T>>; 3]> {
         Ok(self.gradients(saved, &g, needs))
+    }
+    fn vjp_recorded(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; 3],
+    ) -> Result<[Option<Tensor<T>>; 3]> {
+        self.gradients_recorded(saved, &g, needs)
     }
 }
 

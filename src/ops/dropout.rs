@@ -59,6 +59,9 @@ impl<T: Float> Op<T, 1> for Dropout {
     fn vjp(&self, (): (), g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
         Ok([Some(self.masked(&g))])
     }
+    fn vjp_recorded(&self, (): (), g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
+        Ok([Some(apply(Dropout { ..*self }, [&g])?)])
+    }
 }
 
 impl<T: Float> Tensor<T> {

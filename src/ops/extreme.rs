@@ -71,6 +71,24 @@ impl<T: Float, const MAX: bool> Op<T, 1> for Extreme<MAX> {
         });
         Ok([Some(self.0.unrows(&d))])
     }
+    fn vjp_recorded(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        shared_out(&self.0, &g, self.vjp(saved, g.ones_like(), needs)?)
+    }
+}
+
+/// g times the constant share of each element.
+fn shared_out<T: Float>(
+    r: &Reduced,
+    g: &Tensor<T>,
+    [share]: [Option<Tensor<T>>; 1],
+) -> Result<[Option<Tensor<T>>; 1]> {
+    let share = share.map(|s| r.expand_recorded(g)?.try_mul(&s.detach()));
+    Ok([share.transpose()?])
 }
 
 /// The element with a given index in each row.
@@ -107,6 +125,14 @@ impl<T: Float> Op<T, 1> for Pick {
             }
         });
         Ok([Some(self.reduced.unrows(&d))])
+    }
+    fn vjp_recorded(
+        &self,
+        (): (),
+        g: Tensor<T>,
+        needs: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        shared_out(&self.reduced, &g, self.vjp((), g.ones_like(), needs)?)
     }
 }
 

@@ -79,6 +79,7 @@ impl Select {
 
 impl<T: Float> Op<T, 1> for Select {
     type Saved = ();
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "index_select"
     }
@@ -95,6 +96,7 @@ struct SelectBack(Select);
 
 impl<T: Float> Op<T, 1> for SelectBack {
     type Saved = ();
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "index_select (gradient)"
     }
@@ -126,6 +128,7 @@ impl Gather {
 
 impl<T: Float> Op<T, 1> for Gather {
     type Saved = ();
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "gather"
     }
@@ -143,6 +146,7 @@ struct ScatterAdd(Gather);
 
 impl<T: Float> Op<T, 2> for ScatterAdd {
     type Saved = ();
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "scatter_add"
     }

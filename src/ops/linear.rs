@@ -104,6 +104,26 @@ impl<T: Float> OpMany<T> for Linear {
         let db = needs.get(2).map(|&needed| needed.then(|| column_sums(&g)));
         Ok([dx, dw].into_iter().chain(db).collect())
     }
+
+    fn vjp_recorded(
+        &self,
+        (x, weight): Self::Saved,
+        g: Tensor<T>,
+        needs: &[bool],
+    ) -> Result<Vec<Option<Tensor<T>>>> {
+        let (n, k) = (weight.shape()[0], weight.shape()[1]);
+        let m: usize = x.shape()[..x.rank() - 1].iter().product();
+        let g = g.reshape([m, n])?;
+        let mut d = vec![None; needs.len()];
+        for (i, d) in d.iter_mut().enumerate().filter(|(i, _)| needs[*i]) {
+            *d = Some(match i {
+                0 => g.matmul(&weight)?.reshape(x.shape())?,
+                1 => g.t()?.matmul(&x.reshape([m, k])?)?,
+                _ => g.sum_axes(0, false)?,
+            });
+        }
+        Ok(d)
+    }
 }
 
 /// A·B, of sizes \[m, k\] and \[k, n\], in a tensor of the given shape.

@@ -14,6 +14,7 @@ struct Matmul;
 
 impl<T: Float> Op<T, 2> for Matmul {
     type Saved = (Tensor<T>, Tensor<T>);
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "matmul"
     }

@@ -288,6 +288,7 @@ fn slice<T: crate::element::Element>(t: &Tensor<T>) -> &[T] {
     t.as_slice().unwrap_or(&[])
 }
 
+#[derive(Clone)]
 struct MaxPool {
     windows: Windows,
     out: Dims,
@@ -298,6 +299,25 @@ impl MaxPool {
     /// Whether a place in the window fits a byte.
     fn small(&self) -> bool {
         self.windows.kernel[0] * self.windows.kernel[1] <= 256
+    }
+
+    /// The number of the pixel, among all of the input, that each output was taken from.
+    fn indices(&self, (bytes, words): &(Option<Tensor<u8>>, Option<Tensor<i64>>)) -> Tensor<i64> {
+        let w = &self.windows;
+        let tap: Vec<usize> = match (bytes, words) {
+            (Some(p), _) => p.iter().map(usize::from).collect(),
+            (_, Some(p)) => p.iter().map(|p| p as usize).collect(),
+            _ => Vec::new(),
+        };
+        let per_plane = (w.out[0] * w.out[1]).max(1);
+        let pixel = |(o, k): (usize, usize)| {
+            let (plane, o) = (o / per_plane, o % per_plane);
+            let row = w.place(0, o / w.out[1], k / w.kernel[1]).unwrap_or(0);
+            let col = w.place(1, o % w.out[1], k % w.kernel[1]).unwrap_or(0);
+            ((plane * w.input[0] + row) * w.input[1] + col) as i64
+        };
+        let all: Vec<i64> = tap.into_iter().enumerate().map(pixel).collect();
+        Tensor::build(&[all.len()], |out| out.copy_from_slice(&all))
     }
 }
 
@@ -337,8 +357,46 @@ impl<T: Float> Op<T, 1> for MaxPool {
             _ => dx.fill(T::ZERO),
         }))])
     }
+
+    fn vjp_recorded(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        let op = MaxPoolBack { pool: self.clone(), places: saved };
+        Ok([Some(apply(op, [&g])?)])
+    }
 }
 
+/// The gradient of [`MaxPool`], a linear function of g: its own gradient picks the same places out of h.
+struct MaxPoolBack {
+    pool: MaxPool,
+    places: (Option<Tensor<u8>>, Option<Tensor<i64>>),
+}
+
+impl<T: Float> Op<T, 1> for MaxPoolBack {
+    type Saved = ();
+    const COMPOSED: bool = true;
+
+    fn name(&self) -> &'static str {
+        "max_pool2d (gradient)"
+    }
+
+    fn forward(&self, [g]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, ())> {
+        let [dx] = self.pool.vjp(self.places.clone(), g.detach(), [true])?;
+        Ok((dx.unwrap_or_else(|| g.clone()), ()))
+    }
+
+    fn vjp(&self, (): (), h: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
+        let whole: usize = self.pool.shape.iter().product();
+        let index = self.pool.indices(&self.places);
+        let h = h.reshape([whole])?.index_select(0, &index)?;
+        Ok([Some(h.reshape(&self.pool.out[..])?)])
+    }
+}
+
+#[derive(Clone)]
 struct MeanPool {
     name: &'static str,
     means: Means,
@@ -362,6 +420,31 @@ impl<T: Float> Op<T, 1> for MeanPool {
     fn vjp(&self, _: (), g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
         let g = g.dense();
         Ok([Some(Tensor::build(&self.shape, |dx| pool::mean_grad(&self.means, slice(&g), dx)))])
+    }
+
+    fn vjp_recorded(&self, (): (), g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
+        Ok([Some(apply(MeanPoolBack(self.clone()), [&g])?)])
+    }
+}
+
+/// The gradient of [`MeanPool`], a linear function of g, whose own gradient is the pooling.
+struct MeanPoolBack(MeanPool);
+
+impl<T: Float> Op<T, 1> for MeanPoolBack {
+    type Saved = ();
+    const COMPOSED: bool = true;
+
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn forward(&self, [g]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, ())> {
+        let [dx] = self.0.vjp((), g.detach(), [true])?;
+        Ok((dx.unwrap_or_else(|| g.clone()), ()))
+    }
+
+    fn vjp(&self, (): (), h: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
+        Ok([Some(apply(self.0.clone(), [&h])?)])
     }
 }
 

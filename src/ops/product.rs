@@ -6,7 +6,7 @@
 use super::axes::Reduced;
 use super::float_only::record_if_float;
 use super::sum::fold;
-use crate::autograd::Op;
+use crate::autograd::{Op, apply};
 use crate::element::{Element, Num};
 use crate::error::Result;
 use crate::float::Float;
@@ -48,9 +48,32 @@ impl<T: Float> Op<T, 1> for Product {
         });
         Ok([Some(self.0.unrows(&d))])
     }
+    /// Each factor replaced by 1 in turn: n² numbers for n factors, but right with zeros, and as often as one likes.
+    fn vjp_recorded(
+        &self,
+        x: Tensor<T>,
+        g: Tensor<T>,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        let r = &self.0;
+        let (order, n) = (r.order(), r.count());
+        let signed: Vec<isize> = order.iter().map(|&a| a as isize).collect();
+        let sorted = x.permute(&signed[..])?;
+        let outer: usize = r.shape.iter().product::<usize>() / n.max(1);
+        let rows = sorted.reshape([outer, 1, n])?;
+        let own = Tensor::<i64>::eye(n)?.eq_scalar(1);
+        let others = own.select_where(&Tensor::scalar(T::ONE), &rows)?.prod_axes(-1, false)?;
+        let d = others.reshape(sorted.shape())?;
+        let mut back = signed.clone();
+        order.iter().enumerate().for_each(|(i, &a)| back[a] = i as isize);
+        Ok([Some(r.expand_recorded(&g)?.try_mul(&d.permute(&back[..])?)?)])
+    }
 }
 
-struct RunningSum(Reduced);
+struct RunningSum {
+    reduced: Reduced,
+    back: bool,
+}
 
 /// Running sums of each row, from its end if `back`. Those of floats are added up in f64.
 fn running_sum<T: Num>(x: &Tensor<T>, r: &Reduced, back: bool) -> Tensor<T> {
@@ -78,14 +101,16 @@ fn running_sum<T: Num>(x: &Tensor<T>, r: &Reduced, back: bool) -> Tensor<T> {
 
 impl<T: Float> Op<T, 1> for RunningSum {
     type Saved = ();
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "cumsum"
     }
     fn forward(&self, [x]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, ())> {
-        Ok((running_sum(x, &self.0, false), ()))
+        Ok((running_sum(x, &self.reduced, self.back), ()))
     }
     fn vjp(&self, _: (), g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
-        Ok([Some(running_sum(&g, &self.0, true))])
+        let (reduced, back) = (self.reduced.clone(), !self.back);
+        Ok([Some(apply(RunningSum { reduced, back }, [&g])?)])
     }
 }
 
@@ -133,7 +158,9 @@ impl<T: Num> Tensor<T> {
     /// [`Error::Axis`](crate::Error::Axis) if there is no such axis.
     pub fn cumsum(&self, axis: isize) -> Result<Tensor<T>> {
         let r = Reduced::new("cumsum", self.shape(), axis, true)?;
-        record_if_float(RunningSum(r.clone()), [self], |[x]| Ok(running_sum(x, &r, false)))
+        record_if_float(RunningSum { reduced: r.clone(), back: false }, [self], |[x]| {
+            Ok(running_sum(x, &r, false))
+        })
     }
 }
 

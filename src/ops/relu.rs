@@ -43,6 +43,15 @@ impl<T: Float> Op<T, 1> for Relu {
         }
         Ok([Some(g)])
     }
+    fn vjp_recorded(
+        &self,
+        mask: Tensor<u8>,
+        g: Tensor<T>,
+        needs: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        let [slope] = self.vjp(mask, g.ones_like(), needs)?;
+        Ok([slope.map(|s| g.try_mul(&s)).transpose()?])
+    }
 }
 
 /// The function alone, for what is not recorded.

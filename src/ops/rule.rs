@@ -1,6 +1,6 @@
 //! The rule of an elementwise function of one variable: `f`, its derivative, and what the derivative is computed from.
 
-use super::elementwise::{map, map_owned, zip_owned};
+use super::elementwise::{infallible, map, map_owned, zip, zip_owned};
 use crate::autograd::{Op, apply_total};
 use crate::error::Result;
 use crate::float::Float;
@@ -30,6 +30,14 @@ pub(crate) trait Unary<T: Float>: Copy + Send + Sync + 'static {
     fn f<const FMA: bool>(self, x: T) -> T;
     /// dx = g f'(x), from what is kept. Where f' is 0 the gradient is 0 even if a factor of it overflows.
     fn df<const FMA: bool>(self, kept: T, g: T) -> T;
+    /// The same as [`df`](Self::df) by tensor operations, for gradients that are recorded.
+    fn gradient(self, kept: &Tensor<T>, g: &Tensor<T>) -> Tensor<T>;
+}
+
+/// The gradient of a function whose slope is constant in pieces: `g` times that slope, which has no derivative of its own.
+pub(crate) fn by_pieces<T: Float, U: Unary<T>>(f: U, kept: &Tensor<T>, g: &Tensor<T>) -> Tensor<T> {
+    let slope = zip(U::NAME, Backward(f), &g.ones_like(), &kept.detach());
+    g * infallible(U::NAME, slope)
 }
 
 /// The function as a loop.
@@ -86,6 +94,15 @@ impl<T: Float, U: Unary<T>> Op<T, 1> for Rule<U> {
             Some(kept) => zip_owned(U::NAME, Backward(self.0), g, &kept)?,
             None => map_owned(Backward(self.0), g),
         })])
+    }
+
+    fn vjp_recorded(
+        &self,
+        kept: Self::Saved,
+        g: Tensor<T>,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        Ok([Some(self.0.gradient(kept.as_ref().unwrap_or(&g), &g))])
     }
 }
 

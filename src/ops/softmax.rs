@@ -20,7 +20,7 @@ impl<const LOG: bool> Softmax<LOG> {
 }
 
 impl<T: Float, const LOG: bool> Op<T, 1> for Softmax<LOG> {
-    /// The output, the elements of a row side by side.
+    /// The output.
     type Saved = Tensor<T>;
     fn name(&self) -> &'static str {
         Self::NAME
@@ -29,30 +29,43 @@ impl<T: Float, const LOG: bool> Op<T, 1> for Softmax<LOG> {
         let f = if LOG { kernel::log_softmax } else { kernel::softmax };
         let x = self.0.rows(x);
         let y = Tensor::build(x.shape(), |out| f(slice(&x), self.0.count(), out));
-        Ok((self.0.unrows(&y), y))
+        let y = self.0.unrows(&y);
+        Ok((y.clone(), y))
     }
     fn vjp(&self, y: Tensor<T>, g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
         let f = if LOG { kernel::log_softmax_back } else { kernel::softmax_back };
-        let g = self.0.rows(&g);
+        let (y, g) = (self.0.rows(&y), self.0.rows(&g));
         let d = Tensor::build(y.shape(), |out| f(slice(&y), slice(&g), self.0.count(), out));
         Ok([Some(self.0.unrows(&d))])
+    }
+    fn vjp_recorded(
+        &self,
+        y: Tensor<T>,
+        g: Tensor<T>,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        let axes = self.0.signed();
+        Ok([Some(match LOG {
+            true => g.try_sub(&y.exp().try_mul(&g.sum_axes(&axes[..], true)?)?)?,
+            false => y.try_mul(&g.try_sub(&g.try_mul(&y)?.sum_axes(&axes[..], true)?)?)?,
+        })])
     }
 }
 
 struct LogSumExp(Reduced);
 
 impl<T: Float> Op<T, 1> for LogSumExp {
-    /// The input as rows, and the output.
+    /// The input and the output.
     type Saved = (Tensor<T>, Tensor<T>);
     fn name(&self) -> &'static str {
         "logsumexp"
     }
     fn forward(&self, [x]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, Self::Saved)> {
-        let x = self.0.rows(x);
+        let rows = self.0.rows(x);
         let y = Tensor::build(&self.0.out_shape(), |out| {
-            kernel::log_sum_exp(slice(&x), self.0.count(), out);
+            kernel::log_sum_exp(slice(&rows), self.0.count(), out);
         });
-        Ok((y.clone(), (x, y)))
+        Ok((y.clone(), (x.clone(), y)))
     }
     fn vjp(
         &self,
@@ -60,11 +73,20 @@ impl<T: Float> Op<T, 1> for LogSumExp {
         g: Tensor<T>,
         _: [bool; 1],
     ) -> Result<[Option<Tensor<T>>; 1]> {
-        let g = g.dense();
+        let (x, g) = (self.0.rows(&x), g.dense());
         let d = Tensor::build(x.shape(), |out| {
             kernel::log_sum_exp_back(slice(&x), slice(&y), slice(&g), self.0.count(), out);
         });
         Ok([Some(self.0.unrows(&d))])
+    }
+    fn vjp_recorded(
+        &self,
+        (x, y): Self::Saved,
+        g: Tensor<T>,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        let share = x.try_sub(&self.0.expand_recorded(&y)?)?.exp();
+        Ok([Some(self.0.expand_recorded(&g)?.try_mul(&share)?)])
     }
 }
 

@@ -35,6 +35,13 @@ fn scaled_rows<T: Float>(
     r.unrows(&d)
 }
 
+/// g / y, 0 where y is 0, recorded.
+fn divided_by_root<T: Float>(g: &Tensor<T>, y: &Tensor<T>) -> Result<Tensor<T>> {
+    let flat = y.eq_scalar(T::ZERO);
+    let safe = flat.select_where(&Tensor::scalar(T::ONE), y)?;
+    flat.select_where(&Tensor::scalar(T::ZERO), &g.try_div(&safe)?)
+}
+
 /// Variance, or its root.
 struct Spread<const ROOT: bool> {
     reduced: Reduced,
@@ -49,7 +56,7 @@ impl<const ROOT: bool> Spread<ROOT> {
 }
 
 impl<T: Float, const ROOT: bool> Op<T, 1> for Spread<ROOT> {
-    /// The input as rows, the mean of each, the output.
+    /// The input, its means, the output.
     type Saved = (Tensor<T>, Tensor<T>, Tensor<T>);
     fn name(&self) -> &'static str {
         if ROOT { "std" } else { "var" }
@@ -58,9 +65,9 @@ impl<T: Float, const ROOT: bool> Op<T, 1> for Spread<ROOT> {
         let n = T::of(self.reduced.count() as f64);
         let mut mean = fold(reduce::Sum, x, &self.reduced, T::ZERO);
         mean.make_mut().iter_mut().for_each(|v| *v /= n);
-        let x = self.reduced.rows(x);
+        let rows = self.reduced.rows(x);
         let y = Tensor::build(mean.shape(), |out| {
-            reduce::squares_around(slice(&x), self.reduced.count(), slice(&mean), out);
+            reduce::squares_around(slice(&rows), self.reduced.count(), slice(&mean), out);
             for v in out.iter_mut() {
                 *v /= self.degrees();
                 if ROOT {
@@ -68,7 +75,7 @@ impl<T: Float, const ROOT: bool> Op<T, 1> for Spread<ROOT> {
                 }
             }
         });
-        Ok((y.clone(), (x, mean, y)))
+        Ok((y.clone(), (x.clone(), mean, y)))
     }
     fn vjp(
         &self,
@@ -76,7 +83,7 @@ impl<T: Float, const ROOT: bool> Op<T, 1> for Spread<ROOT> {
         g: Tensor<T>,
         _: [bool; 1],
     ) -> Result<[Option<Tensor<T>>; 1]> {
-        let g = g.dense();
+        let (x, g) = (self.reduced.rows(&x), g.dense());
         let (mean, y, g) = (slice(&mean), slice(&y), slice(&g));
         let degrees = self.degrees::<T>();
         let scale = |i: usize| match ROOT {
@@ -85,6 +92,20 @@ impl<T: Float, const ROOT: bool> Op<T, 1> for Spread<ROOT> {
             false => T::of(2.0) * g[i] / degrees,
         };
         Ok([Some(scaled_rows(&self.reduced, &x, |i| mean[i], scale))])
+    }
+    fn vjp_recorded(
+        &self,
+        (x, _, y): Self::Saved,
+        g: Tensor<T>,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        let r = &self.reduced;
+        let off = x.try_sub(&x.mean_axes(&r.signed()[..], true)?)?;
+        let scale = match ROOT {
+            true => divided_by_root(&g, &y)? / self.degrees::<T>(),
+            false => g * (T::of(2.0) / self.degrees::<T>()),
+        };
+        Ok([Some(r.expand_recorded(&scale)?.try_mul(&off)?)])
     }
 }
 
@@ -111,6 +132,14 @@ impl<T: Float> Op<T, 1> for Norm {
         let (y, g) = (slice(&y), slice(&g));
         let scale = |i: usize| if y[i] == T::ZERO { T::ZERO } else { g[i] / y[i] };
         Ok([Some(scaled_rows(&self.0, &x, |_| T::ZERO, scale))])
+    }
+    fn vjp_recorded(
+        &self,
+        (x, y): Self::Saved,
+        g: Tensor<T>,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        Ok([Some(self.0.expand_recorded(&divided_by_root(&g, &y)?)?.try_mul(&x)?)])
     }
 }
 

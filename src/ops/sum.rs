@@ -35,6 +35,9 @@ impl<T: Float> Op<T, 1> for Sum {
     fn vjp(&self, _: (), g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
         Ok([Some(self.0.expand(&g))])
     }
+    fn vjp_recorded(&self, (): (), g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
+        Ok([Some(self.0.expand_recorded(&g)?)])
+    }
 }
 
 struct Mean(Reduced);
@@ -60,6 +63,9 @@ impl<T: Float> Op<T, 1> for Mean {
         let scale = self.over::<T>();
         g.make_mut().iter_mut().for_each(|v| *v *= scale);
         Ok([Some(self.0.expand(&g))])
+    }
+    fn vjp_recorded(&self, (): (), g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
+        Ok([Some(self.0.expand_recorded(&(g * self.over::<T>()))?)])
     }
 }
 

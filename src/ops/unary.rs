@@ -2,17 +2,17 @@
 
 use super::elementwise::{infallible, map};
 use super::float_only::record_if_float;
-use super::rule::{Keep, Rule, Unary, unary};
+use super::rule::{Keep, Rule, Unary, by_pieces, unary};
 use crate::element::Num;
 use crate::float::Float;
 use crate::kernel::map::Map;
 use crate::tensor::Tensor;
 
 /// Declares functions without parameters: documentation, method, what is kept, nanoseconds, an example (f of one number), `f`, and
-/// `df` of what is kept and g.
+/// `df` of what is kept and g, and the same of tensors.
 macro_rules! functions {
     ($($(#[$doc:meta])* $method:ident $op:ident $keep:ident $ns:literal $(($at:literal => $value:literal))?:
-        |$x:ident| $f:expr, |$k:ident, $g:ident| $df:expr;)*) => {
+        |$x:ident| $f:expr, |$k:ident, $g:ident| $df:expr, |$tk:ident, $tg:ident| $dt:expr;)*) => {
         $(
             #[derive(Clone, Copy)]
             struct $op;
@@ -27,6 +27,9 @@ macro_rules! functions {
                 #[inline(always)]
                 fn df<const FMA: bool>(self, $k: T, $g: T) -> T {
                     $df
+                }
+                fn gradient(self, $tk: &Tensor<T>, $tg: &Tensor<T>) -> Tensor<T> {
+                    $dt
                 }
             }
         )*
@@ -78,47 +81,100 @@ fn gelu_argument<T: Float>(x: T) -> T {
     T::of(2.0 * GELU_SCALE) * (x + T::of(GELU_CUBE) * x * x * x)
 }
 
+/// `inside` where low < x < high, else `outside`.
+fn between<T: Float>(
+    x: &Tensor<T>,
+    low: T,
+    high: T,
+    inside: Tensor<T>,
+    outside: Tensor<T>,
+) -> Tensor<T> {
+    let above = x.gt_scalar(low);
+    let chosen =
+        above.logical_and(&x.lt_scalar(high)).and_then(|c| c.select_where(&inside, &outside));
+    infallible("between", chosen)
+}
+
+/// Φ(x) + x φ(x), with the normal distribution function and its density.
+fn gelu_slope<T: Float>(x: &Tensor<T>) -> Tensor<T> {
+    let phi = ((x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf() + T::ONE) * T::of(0.5);
+    let density = (x.square() * T::of(-0.5)).exp() * T::of(0.398_942_280_401_432_7);
+    phi + x * density
+}
+
+/// s + x s (1 - s) u' for the sigmoid s of u = 2 √(2/π) (x + 0.044715 x³).
+fn gelu_tanh_slope<T: Float>(x: &Tensor<T>) -> Tensor<T> {
+    let scale = T::of(2.0 * GELU_SCALE);
+    let s = (x * (x.square() * T::of(GELU_CUBE) + T::ONE) * scale).sigmoid();
+    let slope = (x.square() * T::of(3.0 * GELU_CUBE) + T::ONE) * scale;
+    &s + x * &s * s.rsub_scalar(T::ONE) * slope
+}
+
+/// 1, or α e^x for x ≤ 0.
+fn elu_slope<T: Float>(x: &Tensor<T>, alpha: T) -> Tensor<T> {
+    // Where it is not used, the exponential must stay finite.
+    let (above, number) = (x.gt_scalar(T::ZERO), |v: T| Tensor::scalar(v));
+    let low = above.select_where(&number(T::ZERO), x).map(|x| x.exp() * alpha);
+    infallible("elu", low.and_then(|low| above.select_where(&number(T::ONE), &low)))
+}
+
 functions! {
     /// e^x
-    exp Exp Output 0.4 (1.0 => 2.718_281_828_459): |x| x.vexp::<FMA>(), |y, g| g * y;
+    exp Exp Output 0.4 (1.0 => 2.718_281_828_459): |x| x.vexp::<FMA>(), |y, g| g * y,
+        |y, g| g * y;
     /// e^x - 1, exact near 0 too.
-    exp_m1 ExpM1 Output 1.0 (1.0 => 1.718_281_828_459): |x| x.vexpm1::<FMA>(), |y, g| g * (y + T::ONE);
+    exp_m1 ExpM1 Output 1.0 (1.0 => 1.718_281_828_459): |x| x.vexpm1::<FMA>(), |y, g| g * (y + T::ONE),
+        |y, g| g * (y + T::ONE);
     /// The natural logarithm.
-    ln Ln Input 0.5 (10.0 => 2.302_585_092_994): |x| x.vln::<FMA>(), |x, g| g / x;
+    ln Ln Input 0.5 (10.0 => 2.302_585_092_994): |x| x.vln::<FMA>(), |x, g| g / x,
+        |x, g| g / x;
     /// ln(1 + x), exact near 0 too.
-    ln_1p Ln1p Input 5.0 (1.0 => 0.693_147_180_56): |x| num_traits::Float::ln_1p(x), |x, g| g / (T::ONE + x);
+    ln_1p Ln1p Input 5.0 (1.0 => 0.693_147_180_56): |x| num_traits::Float::ln_1p(x), |x, g| g / (T::ONE + x),
+        |x, g| g / (x + T::ONE);
     /// √x
-    sqrt Sqrt Output 0.3 (9.0 => 3.0): |x| num_traits::Float::sqrt(x), |y, g| g / (y + y);
+    sqrt Sqrt Output 0.3 (9.0 => 3.0): |x| num_traits::Float::sqrt(x), |y, g| g / (y + y),
+        |y, g| g / (y * T::of(2.0));
     /// 1 / √x
     rsqrt Rsqrt Output 0.4 (4.0 => 0.5):
         |x| T::ONE / num_traits::Float::sqrt(x),
-        |y, g| T::of(-0.5) * g * (y * y * y);
+        |y, g| T::of(-0.5) * g * (y * y * y),
+        |y, g| g * (y.square() * y) * T::of(-0.5);
     /// 1 / x
-    reciprocal Reciprocal Output 0.3 (4.0 => 0.25): |x| T::ONE / x, |y, g| -g * (y * y);
+    reciprocal Reciprocal Output 0.3 (4.0 => 0.25): |x| T::ONE / x, |y, g| -g * (y * y),
+        |y, g| -(g * y.square());
     /// x²
-    square Square Input 0.25 (-3.0 => 9.0): |x| x * x, |x, g| g * (x + x);
+    square Square Input 0.25 (-3.0 => 9.0): |x| x * x, |x, g| g * (x + x),
+        |x, g| g * (x * T::of(2.0));
     /// sin x, in radians.
-    sin Sin Input 8.0 (1.0 => 0.841_470_984_808): |x| num_traits::Float::sin(x), |x, g| g * num_traits::Float::cos(x);
+    sin Sin Input 8.0 (1.0 => 0.841_470_984_808): |x| num_traits::Float::sin(x), |x, g| g * num_traits::Float::cos(x),
+        |x, g| g * x.cos();
     /// cos x, in radians.
-    cos Cos Input 8.0 (1.0 => 0.540_302_305_868): |x| num_traits::Float::cos(x), |x, g| -g * num_traits::Float::sin(x);
+    cos Cos Input 8.0 (1.0 => 0.540_302_305_868): |x| num_traits::Float::cos(x), |x, g| -g * num_traits::Float::sin(x),
+        |x, g| -(g * x.sin());
     /// tan x, in radians.
-    tan Tan Output 10.0 (1.0 => 1.557_407_724_655): |x| num_traits::Float::tan(x), |y, g| g * (T::ONE + y * y);
+    tan Tan Output 10.0 (1.0 => 1.557_407_724_655): |x| num_traits::Float::tan(x), |y, g| g * (T::ONE + y * y),
+        |y, g| g * (y.square() + T::ONE);
     /// The hyperbolic tangent.
-    tanh Tanh Output 0.6 (0.5 => 0.462_117_157_26): |x| x.vtanh::<FMA>(), |y, g| g * (T::ONE - y * y);
+    tanh Tanh Output 0.6 (0.5 => 0.462_117_157_26): |x| x.vtanh::<FMA>(), |y, g| g * (T::ONE - y * y),
+        |y, g| g * y.square().rsub_scalar(T::ONE);
     /// 1 / (1 + e^-x)
-    sigmoid Sigmoid Output 0.5 (1.0 => 0.731_058_578_63): |x| x.vsigmoid::<FMA>(), |y, g| g * (y * (T::ONE - y));
+    sigmoid Sigmoid Output 0.5 (1.0 => 0.731_058_578_63): |x| x.vsigmoid::<FMA>(), |y, g| g * (y * (T::ONE - y)),
+        |y, g| g * (y * y.rsub_scalar(T::ONE));
     /// ln(1 / (1 + e^-x))
     log_sigmoid LogSigmoid Input 1.0 (0.0 => -0.693_147_180_56):
         |x| -softplus::<T, FMA>(-x),
-        |x, g| g * (-x).vsigmoid::<FMA>();
+        |x, g| g * (-x).vsigmoid::<FMA>(),
+        |x, g| g * (-x).sigmoid();
     /// The error function, 2/√π ∫₀ˣ e^(-t²) dt.
     erf Erf Input 0.6 (0.5 => 0.520_499_877_813):
         |x| x.verf::<FMA>(),
-        |x, g| g * (T::of(std::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).vexp::<FMA>());
+        |x, g| g * (T::of(std::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).vexp::<FMA>()),
+        |x, g| g * ((-x.square()).exp() * T::of(std::f64::consts::FRAC_2_SQRT_PI));
     /// x between 0 and 6; the derivative at both is 0.
     relu6 Relu6 Input 0.25 (7.5 => 6.0):
         |x| within(x, 0.0, 6.0),
-        |x, g| if x <= T::ZERO || x >= T::of(6.0) { T::ZERO } else { g };
+        |x, g| if x <= T::ZERO || x >= T::of(6.0) { T::ZERO } else { g },
+        |x, g| by_pieces(Relu6, x, g);
     /// x Φ(x), with Φ the normal distribution function (Hendrycks and Gimpel, 2016).
     gelu Gelu Input 0.8 (1.0 => 0.841_344_746_069):
         |x| weighted(x, x.vphi::<FMA>()),
@@ -126,7 +182,8 @@ functions! {
             let near = within(x, -40.0, 40.0);
             let density = T::of(0.398_942_280_401_432_7) * (near * near * T::of(-0.5)).vexp::<FMA>();
             g * (x.vphi::<FMA>() + near * density)
-        };
+        },
+        |x, g| g * gelu_slope(x);
     /// x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³): the approximation of [`gelu`](Self::gelu) that GPT-2 and others use.
     gelu_tanh GeluTanh Input 0.8 (1.0 => 0.841_191_990_608):
         |x| weighted(x, gelu_argument(x).vsigmoid::<FMA>()),
@@ -135,7 +192,8 @@ functions! {
             let s = gelu_argument(near).vsigmoid::<FMA>();
             let slope = T::of(2.0 * GELU_SCALE) * (T::ONE + T::of(3.0 * GELU_CUBE) * near * near);
             g * (s + near * s * (T::ONE - s) * slope)
-        };
+        },
+        |x, g| g * gelu_tanh_slope(x);
     /// x σ(x), with σ the sigmoid; also called swish.
     silu Silu Input 0.6 (1.0 => 0.731_058_578_63):
         |x| weighted(x, x.vsigmoid::<FMA>()),
@@ -143,7 +201,8 @@ functions! {
             let near = within(x, -750.0, 750.0);
             let s = near.vsigmoid::<FMA>();
             g * (s * (T::ONE + near * (T::ONE - s)))
-        };
+        },
+        |x, g| { let s = x.sigmoid(); g * (&s * (x * s.rsub_scalar(T::ONE) + T::ONE)) };
     /// x tanh(ln(1 + e^x)) (Misra, 2019).
     mish Mish Input 0.8 (1.0 => 0.865_098_388_267):
         |x| {
@@ -158,7 +217,8 @@ functions! {
             let (t, rest) = (n / (n + T::of(2.0)), T::of(2.0) / (n + T::of(2.0)));
             let near = within(x, -750.0, 750.0);
             g * (t + near * rest * (T::ONE + t) * near.vsigmoid::<FMA>())
-        };
+        },
+        |x, g| { let t = x.softplus(T::ONE, T::of(20.0)).tanh(); g * (&t + x * t.square().rsub_scalar(T::ONE) * x.sigmoid()) };
     /// x relu6(x + 3) / 6 (Howard et al., 2019).
     hardswish HardSwish Input 0.3 (1.0 => 0.666_666_666_667):
         |x| weighted(x, within(x + T::of(3.0), 0.0, 6.0)) / T::of(6.0),
@@ -170,11 +230,13 @@ functions! {
             } else {
                 g
             }
-        };
+        },
+        |x, g| between(x, T::of(-3.0), T::of(3.0), g * (x / T::of(3.0) + T::of(0.5)), by_pieces(HardSwish, x, g));
     /// relu6(x + 3) / 6
     hardsigmoid HardSigmoid Input 0.3 (0.0 => 0.5):
         |x| within(x + T::of(3.0), 0.0, 6.0) / T::of(6.0),
-        |x, g| if x > T::of(-3.0) && x < T::of(3.0) { g * T::of(SIXTH) } else { T::ZERO };
+        |x, g| if x > T::of(-3.0) && x < T::of(3.0) { g * T::of(SIXTH) } else { T::ZERO },
+        |x, g| by_pieces(HardSigmoid, x, g);
     /// 1.0507 (x, or 1.6733 (e^x - 1) for x < 0) (Klambauer et al., 2017).
     selu Selu Input 0.6 (-1.0 => -1.111_330_737_813):
         |x| {
@@ -184,19 +246,22 @@ functions! {
         |x, g| {
             let low = T::of(SELU_ALPHA) * within(x, -1e30, 0.0).vexp::<FMA>();
             g * (T::of(SELU_SCALE) * if x > T::ZERO { T::ONE } else { low })
-        };
+        },
+        |x, g| g * (elu_slope(x, T::of(SELU_ALPHA)) * T::of(SELU_SCALE));
     /// x / (1 + |x|)
     softsign Softsign Input 0.3 (1.0 => 0.5):
         |x| x / (T::ONE + x.magnitude()),
         |x, g| {
             let d = T::ONE + x.magnitude();
             g / d / d
-        };
+        },
+        |x, g| g / (x.abs() + T::ONE).square();
 }
 
 /// Functions with parameters, kept as f64 so that one type serves both floats; rows as in `functions!`, the method beside.
 macro_rules! with_parameters {
-    ($($op:ident($($p:ident),*) $name:literal $keep:ident $ns:literal: |$x:ident| $f:expr, |$k:ident, $g:ident| $df:expr;)*) => {$(
+    ($($op:ident($($p:ident),*) $name:literal $keep:ident $ns:literal:
+        |$x:ident| $f:expr, |$k:ident, $g:ident| $df:expr, |$tk:ident, $tg:ident| $dt:expr;)*) => {$(
         #[derive(Clone, Copy)]
         pub(super) struct $op { $(pub(super) $p: f64),* }
         impl<T: Float> Unary<T> for $op {
@@ -213,6 +278,10 @@ macro_rules! with_parameters {
                 $(let $p = T::of(self.$p);)*
                 $df
             }
+            fn gradient(self, $tk: &Tensor<T>, $tg: &Tensor<T>) -> Tensor<T> {
+                $(let $p = T::of(self.$p);)*
+                $dt
+            }
         }
     )*};
 }
@@ -220,10 +289,12 @@ macro_rules! with_parameters {
 with_parameters! {
     Abs() "abs" Input 0.25:
         |x| x.magnitude(),
-        |x, g| if x > T::ZERO { g } else if x < T::ZERO { -g } else { T::ZERO };
+        |x, g| if x > T::ZERO { g } else if x < T::ZERO { -g } else { T::ZERO },
+        |x, g| by_pieces(Abs {}, x, g);
     LeakyRelu(slope) "leaky_relu" Input 0.25:
         |x| if x > T::ZERO { x } else { x * slope },
-        |x, g| if x > T::ZERO { g } else { g * slope };
+        |x, g| if x > T::ZERO { g } else { g * slope },
+        |x, g| by_pieces(LeakyRelu { slope: slope.as_f64() }, x, g);
     Elu(alpha) "elu" Input 0.6:
         |x| {
             let low = alpha * within(x, -1e30, 0.0).vexpm1::<FMA>();
@@ -232,7 +303,8 @@ with_parameters! {
         |x, g| {
             let low = g * (alpha * within(x, -1e30, 0.0).vexp::<FMA>());
             if x > T::ZERO { g } else { low }
-        };
+        },
+        |x, g| g * elu_slope(x, alpha);
     Softplus(beta, threshold) "softplus" Input 1.0:
         |x| {
             let y = softplus::<T, FMA>(x * beta) / beta;
@@ -241,7 +313,8 @@ with_parameters! {
         |x, g| {
             let low = g * (x * beta).vsigmoid::<FMA>();
             if x * beta > threshold { g } else { low }
-        };
+        },
+        |x, g| { let u = x * beta; between(&u, T::neg_infinity(), threshold, g * u.sigmoid(), g.clone()) };
     Clamp(low, high) "clamp" Input 0.25:
         |x| {
             let x = if x < low { low } else { x };
@@ -252,7 +325,8 @@ with_parameters! {
             let above = x > low || low == T::neg_infinity();
             let below = x < high || high == T::infinity();
             if above && below && !x.is_not_a_number() { g } else { T::ZERO }
-        };
+        },
+        |x, g| by_pieces(Clamp { low: low.as_f64(), high: high.as_f64() }, x, g);
     PowScalar(exponent) "powf" Input 15.0:
         |x| num_traits::Float::powf(x, exponent),
         |x, g| {
@@ -261,7 +335,8 @@ with_parameters! {
             } else {
                 g * (exponent * num_traits::Float::powf(x, exponent - T::ONE))
             }
-        };
+        },
+        |x, g| if exponent == T::ZERO { g.zeros_like() } else { g * (x.powf(exponent - T::ONE) * exponent) };
 }
 
 impl<T: Float> Tensor<T> {

@@ -41,7 +41,7 @@ impl Windows {
 
     /// Coordinate of tap `k` of window `o`, if it is inside.
     #[inline(always)]
-    fn place(&self, axis: usize, o: usize, k: usize) -> Option<usize> {
+    pub(crate) fn place(&self, axis: usize, o: usize, k: usize) -> Option<usize> {
         (o * self.stride[axis] + k * self.dilation[axis])
             .checked_sub(self.pad[axis])
             .filter(|&p| p < self.input[axis])

@@ -32,6 +32,7 @@ impl Concat {
 
 impl<T: Float> OpMany<T> for Concat {
     type Saved = ();
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "concat"
     }
@@ -94,6 +95,7 @@ impl<T: Element> Pad<T> {
 
 impl<T: Float> Op<T, 1> for Pad<f64> {
     type Saved = ();
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "pad"
     }
@@ -147,6 +149,7 @@ impl Triangle {
 
 impl<T: Float> Op<T, 1> for Triangle {
     type Saved = ();
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         if self.upper { "triu" } else { "tril" }
     }

@@ -23,6 +23,7 @@ struct ViewOp {
 
 impl<T: Float> Op<T, 1> for ViewOp {
     type Saved = ();
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         self.view.name()
     }

@@ -19,6 +19,7 @@ struct PutSlice {
 
 impl<T: Float> Op<T, 1> for PutSlice {
     type Saved = ();
+    const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "slice (gradient)"
     }
