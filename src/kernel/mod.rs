@@ -10,6 +10,7 @@ pub(crate) mod extreme;
 pub(crate) mod gemm;
 pub(crate) mod map;
 pub(crate) mod math;
+pub(crate) mod norm;
 pub(crate) mod pair;
 pub mod par;
 pub(crate) mod place;

@@ -133,6 +133,33 @@ pub(crate) fn for_each_chunk_mut<T: Send>(
     });
 }
 
+/// Runs `f(i, a, b)` over the chunks of two arrays in step: chunk `i` of `a_len` elements with chunk `i` of `b_len`. There are as many
+/// parts as `a` has chunks; `b` must have as many (or chunks of length 0).
+pub(crate) fn for_each_two_chunks_mut<A: Send, B: Send>(
+    (a, a_len): (&mut [A], usize),
+    (b, b_len): (&mut [B], usize),
+    ns_per_part: f64,
+    f: impl Fn(usize, &mut [A], &mut [B]) + Sync,
+) {
+    let a_len = a_len.max(1);
+    let parts = a.len().div_ceil(a_len);
+    let range = |i: usize, step: usize, len: usize| (i * step).min(len)..((i + 1) * step).min(len);
+    let (base_a, base_b, len_a, len_b) =
+        (SyncPtr(a.as_mut_ptr()), SyncPtr(b.as_mut_ptr()), a.len(), b.len());
+    for_each(parts, ns_per_part, |i| {
+        let (ra, rb) = (range(i, a_len, len_a), range(i, b_len, len_b));
+        // SAFETY: `range` cuts each array into disjoint ranges within it, one per part, each part runs once, and both arrays are
+        // borrowed mutably until `for_each` has returned, so nothing else refers to these elements.
+        let (a, b) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(base_a.get().add(ra.start), ra.len()),
+                std::slice::from_raw_parts_mut(base_b.get().add(rb.start), rb.len()),
+            )
+        };
+        f(i, a, b);
+    });
+}
+
 /// A pointer that parts on several threads may share; what they do with it is up to their own safety arguments.
 #[derive(Clone, Copy)]
 pub(crate) struct SyncPtr<T>(pub *mut T);

@@ -7,12 +7,14 @@ mod dropout;
 mod flatten;
 mod init;
 mod module;
+mod norm;
 mod param;
 mod pool;
 mod sequential;
 mod summary;
 mod watch;
 
+pub use crate::ops::BatchStats;
 pub use crate::ops::{Conv2dParams, ConvTranspose2dParams, Padding, Pair, Pool2d};
 pub use crate::ops::{CrossEntropy, Mse, NllLoss, Reduction, Targets};
 pub use activation::{ELU, GELU, GELUTanh, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh};
@@ -22,6 +24,11 @@ pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use init::{Fan, Fans, Init, Nonlinearity};
 pub use module::{AnyBuffer, Item, ItemMut, Layer, Module, Visitor, VisitorMut};
+pub use norm::{
+    BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormBuilder, GroupNorm,
+    GroupNormBuilder, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d,
+    InstanceNormBuilder, LayerNorm, LayerNormBuilder, RMSNorm, RMSNormBuilder,
+};
 pub(crate) use param::with_param;
 pub use param::{Buffer, Mode, Param, ParamMut, ParamRef};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};

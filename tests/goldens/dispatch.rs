@@ -59,6 +59,9 @@ pub fn run<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
     if let Some(y) = layers(case, i).or_else(|| losses(case, i)) {
         return Some(one(y));
     }
+    if let Some(y) = crate::norm::run(case, i) {
+        return Some(y);
+    }
     several(case, i)
 }
 

@@ -6,6 +6,7 @@
 
 mod case;
 mod dispatch;
+mod norm;
 
 use std::collections::BTreeMap;
 use std::path::Path;
