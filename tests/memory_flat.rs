@@ -1,5 +1,7 @@
 //! Forward passes without a backward leave nothing behind. A test of its own: it reads counters of the whole process.
 
+use gradus::autograd::grad;
+use gradus::nn::recompute;
 use gradus::prelude::*;
 
 #[test]
@@ -8,17 +10,24 @@ fn ten_thousand_forwards_leave_memory_flat() {
     let model: (Dense, Dense) =
         (Dense::new(16, 32).build(&mut rng).unwrap(), Dense::new(32, 4).build(&mut rng).unwrap());
     let x = Tensor::randn([8, 16], &mut rng).unwrap();
-    let pass = |watched: bool| {
+    let pass = |kind: usize| {
         let tape = Tape::new(0);
-        let net = if watched { tape.watch(&model) } else { model.clone() };
-        let y = net.forward(&x).unwrap();
-        assert_eq!(y.is_recorded(), watched);
+        let net = if kind > 0 { tape.watch(&model) } else { model.clone() };
+        let y = match kind {
+            2 => recompute(&net, [&x], |net, [x]| net.forward(x)).unwrap(),
+            _ => net.forward(&x).unwrap(),
+        };
+        assert_eq!(y.is_recorded(), kind > 0);
+        if kind == 3 {
+            // A recorded gradient stands on the tape that holds what it was computed from.
+            let slope = grad(&y.square().sum(), &[&net.0.weight]).unwrap();
+            assert!(slope[0].is_recorded());
+        }
     };
-    pass(true);
-    pass(false);
+    (0..4).for_each(pass);
     let before = gradus::memory::stats();
     for i in 0..10_000 {
-        pass(i % 2 == 0);
+        pass(i % 4);
     }
     let after = gradus::memory::stats();
     assert_eq!(after.live, before.live);

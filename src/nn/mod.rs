@@ -10,6 +10,7 @@ mod module;
 mod norm;
 mod param;
 mod pool;
+mod recompute;
 mod sequential;
 mod summary;
 mod watch;
@@ -32,4 +33,5 @@ pub use norm::{
 pub(crate) use param::with_param;
 pub use param::{Buffer, Mode, Param, ParamMut, ParamRef};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
+pub use recompute::recompute;
 pub use sequential::{BoxedLayer, Sequential};

@@ -2,7 +2,7 @@
 
 use super::module::{AnyBuffer, Item, ItemMut, Module, Visitor, VisitorMut};
 use super::param::{Mode, ParamMut};
-use crate::autograd::Tape;
+use crate::autograd::{ParamId, Tape};
 
 impl Tape {
     /// A copy of a model (reference counts, no data) whose parameters are leaves of this tape, whose layers train,
@@ -36,6 +36,15 @@ impl Tape {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn watch_where<M: Module + Clone>(&self, model: &M, which: impl Fn(&str) -> bool) -> M {
+        self.watch_those(model, &|path, _| which(path))
+    }
+
+    /// [`watch_where`](Self::watch_where) by what a parameter is.
+    pub(super) fn watch_those<M: Module + Clone>(
+        &self,
+        model: &M,
+        which: &dyn Fn(&str, ParamId) -> bool,
+    ) -> M {
         let tape = self.core();
         let mut copy = model.clone();
         let mut buffers: Vec<Box<dyn AnyBuffer>> = Vec::new();
@@ -46,8 +55,8 @@ impl Tape {
         });
         let mut buffers = buffers.into_iter();
         VisitorMut::walk(&mut copy, &mut |path, item| match item {
-            ItemMut::Param(ParamMut::F32(p)) if which(path) => *p = p.on_tape(tape),
-            ItemMut::Param(ParamMut::F64(p)) if which(path) => *p = p.on_tape(tape),
+            ItemMut::Param(ParamMut::F32(p)) if which(path, p.id()) => *p = p.on_tape(tape),
+            ItemMut::Param(ParamMut::F64(p)) if which(path, p.id()) => *p = p.on_tape(tape),
             // A frozen parameter of a copy that another tape watched must not stay a leaf there.
             ItemMut::Param(ParamMut::F32(p)) => *p.value_mut() = p.detach(),
             ItemMut::Param(ParamMut::F64(p)) => *p.value_mut() = p.detach(),
