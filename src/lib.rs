@@ -104,9 +104,9 @@ pub mod prelude {
     pub use crate::io::Checkpoint;
     pub use crate::nn::{
         AdaptiveAvgPool2d, AvgPool2d, BatchNorm1d, BatchNorm2d, Buffer, Conv2d, CrossEntropy,
-        Dense, Dropout, ELU, Flatten, GELU, GELUTanh, GroupNorm, Init, Layer, LayerNorm, LeakyReLU,
-        LogSoftmax, MaxPool2d, Mode, Module, Mse, Padding, Param, Pool2d, RMSNorm, ReLU, Reduction,
-        Sequential, Sigmoid, Softmax, Tanh,
+        Dense, Dropout, ELU, Embedding, Flatten, GELU, GELUTanh, GroupNorm, Init, Layer, LayerNorm,
+        LeakyReLU, LogSoftmax, MaxPool2d, Mode, Module, Mse, Padding, Param, Pool2d, RMSNorm, ReLU,
+        Reduction, Sequential, Sigmoid, Softmax, Tanh,
     };
     pub use crate::optim::{Adam, AdamW, ElasticNet, L1, L2, Penalty, Sgd};
     pub use crate::tensor::Tensor;

@@ -4,6 +4,8 @@ mod activation;
 mod conv;
 mod dense;
 mod dropout;
+mod embedding;
+mod embedding_bag;
 mod flatten;
 mod init;
 mod module;
@@ -22,6 +24,8 @@ pub use activation::{ELU, GELU, GELUTanh, LeakyReLU, LogSoftmax, ReLU, Sigmoid, 
 pub use conv::{Conv2d, Conv2dBuilder};
 pub use dense::{Dense, DenseBuilder};
 pub use dropout::Dropout;
+pub use embedding::{Embedding, EmbeddingBuilder};
+pub use embedding_bag::{BagMode, EmbeddingBag};
 pub use flatten::Flatten;
 pub use init::{Fan, Fans, Init, Nonlinearity};
 pub use module::{AnyBuffer, Item, ItemMut, Layer, Module, Visitor, VisitorMut};

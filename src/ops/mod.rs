@@ -10,6 +10,7 @@ mod conv;
 mod cross_entropy;
 mod dropout;
 pub(crate) mod elementwise;
+pub(crate) mod embedding;
 mod extreme;
 pub(crate) mod float_only;
 mod index;

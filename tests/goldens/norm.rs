@@ -9,6 +9,11 @@ pub fn run<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
     if case.op == "batch_norm" {
         return Some(batch_norm(case, i));
     }
+    if case.op == "embedding" {
+        let padding = a["padding_idx"].as_i64().map(|p| p as isize);
+        let y = i.get("weight").embedding(&i.ints["index"], padding);
+        return Some(y.map(|y| vec![("y".to_string(), y.into())]));
+    }
     if case.family != "norm" {
         return None;
     }
