@@ -108,6 +108,7 @@ pub mod prelude {
         LeakyReLU, LogSoftmax, MaxPool2d, Mode, Module, Mse, Padding, Param, Pool2d, RMSNorm, ReLU,
         Reduction, Sequential, Sigmoid, Softmax, Tanh,
     };
+    pub use crate::nn::{GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};
     pub use crate::optim::{Adam, AdamW, ElasticNet, L1, L2, Penalty, Sgd};
     pub use crate::tensor::Tensor;
     pub use gradus_derive::Module;

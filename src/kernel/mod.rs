@@ -16,6 +16,7 @@ pub(crate) mod pair;
 pub mod par;
 pub(crate) mod place;
 pub(crate) mod pool;
+pub(crate) mod recurrent;
 pub(crate) mod reduce;
 pub(crate) mod relu;
 pub(crate) mod simd;

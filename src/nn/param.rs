@@ -40,6 +40,23 @@ impl<T: Float> Param<T> {
         }
     }
 
+    /// A parameter whose values are computed from something else and stay recorded: weights that another network makes, or that a step of
+    /// learning has changed (meta-learning). Gradients flow on to what they were computed from; the parameter itself is none of an
+    /// optimizer's.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let tape = Tape::new(0);
+    /// let w = tape.leaf(&Tensor::from([[2.0]]));
+    /// let layer = Dense { weight: Param::computed(&w * 3.0), bias: None };
+    /// let grads = layer.forward(&Tensor::from([[5.0]]))?.sum().backward()?;
+    /// assert_eq!(grads.wrt(&w).unwrap().to_vec(), [15.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn computed(value: Tensor<T>) -> Self {
+        Param { value: value.clone(), ..Param::new(value) }
+    }
+
     /// Where it stands in its model, for example `"conv1.weight"`: the longest path under which a walk met it (watching, saving, a summary);
     /// `None` before any.
     ///

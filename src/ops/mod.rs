@@ -22,6 +22,7 @@ pub(crate) mod norm;
 mod operators;
 mod pool;
 mod product;
+pub(crate) mod recurrent;
 mod relu;
 mod rule;
 mod shape;

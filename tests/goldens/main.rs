@@ -7,6 +7,7 @@
 mod case;
 mod dispatch;
 mod norm;
+mod rnn;
 
 use std::collections::BTreeMap;
 use std::path::Path;

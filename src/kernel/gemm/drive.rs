@@ -167,7 +167,7 @@ unsafe fn product<T: GemmElement>(isa: Isa, family: &'static Family<T>, p: &Prob
 }
 
 /// How a product is carried out.
-struct Plan<'a, T: GemmElement> {
+pub(super) struct Plan<'a, T: GemmElement> {
     p: &'a Problem<T>,
     family: &'static Family<T>,
     rows: Cuts,
@@ -179,7 +179,7 @@ struct Plan<'a, T: GemmElement> {
 }
 
 impl<'a, T: GemmElement> Plan<'a, T> {
-    fn new(isa: Isa, family: &'static Family<T>, p: &'a Problem<T>) -> Self {
+    pub(super) fn new(isa: Isa, family: &'static Family<T>, p: &'a Problem<T>) -> Self {
         let rows = Cuts::new(p.m, family.rows);
         let cols = Cuts::new(p.n.div_ceil(family.lanes), family.registers);
         // Rows of B in place are free until they are read many times from far apart.
@@ -219,6 +219,39 @@ impl<'a, T: GemmElement> Plan<'a, T> {
                     }
                 });
             }
+        }
+    }
+
+    /// The super-blocks of k, each with the place of its panels in a buffer that holds all of B.
+    fn super_blocks(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let (k, width) = (self.p.k, self.col(self.cols.tiles));
+        (0..k.max(1)).step_by(KS).map(move |ks| (ks..k.min(ks + KS), ks * width))
+    }
+
+    /// How many elements all of B occupies when it is packed.
+    pub(super) fn packed_len(&self) -> usize {
+        self.col(self.cols.tiles) * self.p.k + SLACK
+    }
+
+    /// Packs all of B.
+    ///
+    /// # Safety
+    /// B is readable, and `packed` has room for [`packed_len`](Self::packed_len) elements.
+    pub(super) unsafe fn pack_whole(&self, packed: *mut T) {
+        for (kr, at) in self.super_blocks() {
+            // SAFETY: the caller's promise; panels of a super-block lie behind those of the ones before, in ascending order.
+            unsafe { self.pack_columns(&kr, &(0..self.cols.tiles), packed.add(at)) };
+        }
+    }
+
+    /// Computes the product with a B that [`pack_whole`](Self::pack_whole) packed.
+    ///
+    /// # Safety
+    /// As [`batched`], but for B; `packed` is what a plan for the same `k`, `n` and instruction set packed.
+    pub(super) unsafe fn run_packed(&self, packed: *mut T) {
+        for (kr, at) in self.super_blocks() {
+            // SAFETY: the caller's promise.
+            unsafe { self.compute(&kr, 0..self.cols.tiles, Some(packed.wrapping_add(at))) };
         }
     }
 

@@ -5,6 +5,7 @@
 //! | `mod.rs` | the safe functions, and what they check |
 //! | `drive.rs` | how C is cut into tiles and k into blocks, what is packed, what runs in parallel |
 //! | `pack.rs` | copies in the micro-kernel's order, and the buffers that hold them |
+//! | `packed.rs` | a B that is packed once for many products |
 //! | `dot.rs` | few rows against columns that lie along k |
 //! | `tile.rs` | the micro-kernel, its form for convolutions included |
 //! | `vector.rs` | one register, per instruction set |
@@ -18,6 +19,7 @@
 mod dot;
 mod drive;
 pub(crate) mod pack;
+mod packed;
 pub(crate) mod tile;
 pub(crate) mod vector;
 
@@ -26,6 +28,7 @@ mod tests;
 
 use crate::element::Num;
 use crate::kernel::simd::{Isa, isa};
+pub(crate) use packed::Packed;
 use tile::Family;
 
 /// Length of the blocks that k is cut into. Part of what the result's bits depend on, so the same everywhere.

@@ -1,0 +1,3 @@
+//! Small problems that must be learnt, with fixed seeds, in seconds.
+
+mod recurrent;
