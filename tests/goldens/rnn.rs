@@ -17,9 +17,8 @@ pub fn run<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
 fn fill<T: Float>(weights: &mut [RecurrentWeights<T>], directions: usize, i: &Inputs<T>) {
     for (k, w) in weights.iter_mut().enumerate() {
         let way = format!("l{}{}", k / directions, ["", "_reverse"][k % directions]);
-        let given = |name: &str| {
-            i.maybe(&format!("{name}_{way}")).map(|t| Param::computed(t.clone()))
-        };
+        let given =
+            |name: &str| i.maybe(&format!("{name}_{way}")).map(|t| Param::computed(t.clone()));
         w.weight_ih = given("weight_ih").unwrap();
         w.weight_hh = given("weight_hh").unwrap();
         w.bias_ih = given("bias_ih");

@@ -71,10 +71,8 @@ fn a_gru_goes_on_with_a_sine() -> Result<()> {
     let mut adam = Adam::new(1e-2);
     for step in 0..400 {
         let phases: Tensor = Tensor::uniform([16], 0.0, std::f32::consts::TAU, &mut rng)?;
-        let waves: Vec<Tensor> = phases
-            .iter()
-            .map(|p| Tensor::from_fn([41, 1], wave(p, 41)))
-            .collect::<Result<_>>()?;
+        let waves: Vec<Tensor> =
+            phases.iter().map(|p| Tensor::from_fn([41, 1], wave(p, 41))).collect::<Result<_>>()?;
         let all = Tensor::stack(&waves.iter().collect::<Vec<_>>(), 1)?;
         let tape = Tape::new(step);
         let net = tape.watch(&model);

@@ -239,4 +239,3 @@ fn deal(sizes: &Sizes, run: impl Fn(usize, Range<usize>) + Sync) {
     let ns = flop * (sizes.cell.gates() * sizes.state + 10) as f64 / (50.0 * groups as f64);
     if parts >= threads { par::for_each(parts, ns, one) } else { (0..parts).for_each(one) }
 }
-
