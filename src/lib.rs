@@ -103,10 +103,11 @@ pub mod prelude {
     pub use crate::float::Float;
     pub use crate::io::Checkpoint;
     pub use crate::nn::{
-        AdaptiveAvgPool2d, AvgPool2d, BatchNorm1d, BatchNorm2d, Buffer, Conv2d, CrossEntropy,
-        Dense, Dropout, ELU, Embedding, Flatten, GELU, GELUTanh, GroupNorm, Init, Layer, LayerNorm,
-        LeakyReLU, LogSoftmax, MaxPool2d, Mode, Module, Mse, Padding, Param, Pool2d, RMSNorm, ReLU,
-        Reduction, Sequential, Sigmoid, Softmax, Tanh,
+        AdaptiveAvgPool2d, Attend, Attention, AvgPool2d, BatchNorm1d, BatchNorm2d, Buffer, Conv2d,
+        CrossEntropy, Dense, Dropout, ELU, Embedding, Flatten, GELU, GELUTanh, GroupNorm, Init,
+        KvCache, Layer, LayerNorm, LeakyReLU, LogSoftmax, MaxPool2d, Mode, Module, Mse,
+        MultiHeadAttention, Padding, Param, Pool2d, RMSNorm, ReLU, Reduction, Sequential, Sigmoid,
+        Softmax, Tanh, TransformerDecoder, TransformerEncoder,
     };
     pub use crate::nn::{GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};
     pub use crate::optim::{Adam, AdamW, ElasticNet, L1, L2, Penalty, Sgd};

@@ -1,5 +1,6 @@
 //! The loops that compute: functions over slices and layouts, the only floor with SIMD and threads.
 
+pub(crate) mod attention;
 #[doc(hidden)]
 pub mod bench_api;
 pub(crate) mod conv;
@@ -9,6 +10,7 @@ pub(crate) mod embedding;
 pub(crate) mod exp;
 pub(crate) mod extreme;
 pub(crate) mod gemm;
+pub(crate) mod keep;
 pub(crate) mod map;
 pub(crate) mod math;
 pub(crate) mod norm;
@@ -19,6 +21,7 @@ pub(crate) mod pool;
 pub(crate) mod recurrent;
 pub(crate) mod reduce;
 pub(crate) mod relu;
+pub(crate) mod rotary;
 pub(crate) mod simd;
 pub(crate) mod softmax;
 mod source;

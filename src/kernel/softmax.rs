@@ -117,7 +117,7 @@ pub(crate) fn row_map<T: Float>(x: &[T], y: &[T], out: &mut [T], f: impl Fn(T, T
 
 /// Σ x y, or Σ x when `y` is empty.
 #[inline(always)]
-fn row_dot<T: Float, const FMA: bool>(x: &[T], y: &[T]) -> T {
+pub(crate) fn row_dot<T: Float, const FMA: bool>(x: &[T], y: &[T]) -> T {
     let mut sum = T::ZERO;
     for (i, block) in x.chunks(BLOCK).enumerate() {
         let other = if y.is_empty() { y } else { &y[i * BLOCK..][..block.len()] };

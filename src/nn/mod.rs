@@ -1,6 +1,7 @@
 //! Layers: plain structs of parameters, walked by one visitor.
 
 mod activation;
+mod attention;
 mod conv;
 mod dense;
 mod dropout;
@@ -16,12 +17,18 @@ mod recompute;
 mod recurrent;
 mod sequential;
 mod summary;
+mod transformer;
 mod watch;
 
 pub use crate::ops::BatchStats;
+pub use crate::ops::{Attention, AttentionMask, Rotary};
 pub use crate::ops::{Conv2dParams, ConvTranspose2dParams, Padding, Pair, Pool2d};
 pub use crate::ops::{CrossEntropy, Mse, NllLoss, Reduction, Targets};
 pub use activation::{ELU, GELU, GELUTanh, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh};
+pub use attention::{
+    Alibi, Attend, Blocked, KvCache, LearnedPositions, LearnedPositionsBuilder, MultiHeadAttention,
+    MultiHeadAttentionBuilder, SinusoidalPositions,
+};
 pub use conv::{Conv2d, Conv2dBuilder};
 pub use dense::{Dense, DenseBuilder};
 pub use dropout::Dropout;
@@ -42,3 +49,7 @@ pub use recompute::recompute;
 pub use recurrent::{CellBuilder, GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};
 pub use recurrent::{RecurrentBuilder, RecurrentWeights};
 pub use sequential::{BoxedLayer, Sequential};
+pub use transformer::{
+    Activation, Transformer, TransformerBuilder, TransformerDecoder, TransformerDecoderLayer,
+    TransformerEncoder, TransformerEncoderLayer,
+};

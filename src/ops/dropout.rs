@@ -6,6 +6,7 @@
 use crate::autograd::{Op, apply};
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::kernel::keep::Keep;
 use crate::kernel::par;
 use crate::tensor::Tensor;
 
@@ -19,29 +20,17 @@ struct Dropout {
     seed: u64,
 }
 
-/// A 32-bit random number for each element: two rounds of multiplication and shifts over the counter (the finaliser of SplitMix64).
-#[inline(always)]
-fn random(seed: u64, i: u64) -> u32 {
-    let z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 32) as u32
-}
-
 impl Dropout {
     /// The mask times `x`, scaled.
     fn masked<T: Float>(&self, x: &Tensor<T>) -> Tensor<T> {
         let x = x.dense();
         let values = x.as_slice().unwrap_or(&[]);
-        let scale = T::of(1.0 / (1.0 - self.p));
-        // Dropped where the number is below p 2^32; for p = 1 that is everywhere.
-        let limit = (self.p * 4_294_967_296.0).round() as u64;
+        let keep = Keep::new(self.p, self.seed);
         Tensor::build(x.shape(), |out| {
             par::for_each_chunk_mut(out, GRAIN, NS, |part, out| {
                 let start = part * GRAIN;
                 for (i, (o, &v)) in out.iter_mut().zip(&values[start..]).enumerate() {
-                    let drops = (random(self.seed, (start + i) as u64) as u64) < limit;
-                    *o = if drops { T::ZERO } else { v * scale };
+                    *o = keep.apply(start + i, v);
                 }
             });
         })

@@ -2,6 +2,7 @@
 
 mod accumulate;
 mod arith;
+mod attention;
 mod axes;
 mod binary;
 pub(crate) mod broadcast;
@@ -24,6 +25,7 @@ mod pool;
 mod product;
 pub(crate) mod recurrent;
 mod relu;
+mod rotary;
 mod rule;
 mod shape;
 mod softmax;
@@ -32,11 +34,13 @@ mod sum;
 mod unary;
 mod window;
 
+pub use attention::{Attention, AttentionMask};
 pub use conv::{Conv2dParams, ConvTranspose2dParams};
 pub use cross_entropy::{CrossEntropy, Reduction, Targets};
 pub use mse::Mse;
 pub use nll::NllLoss;
 pub use norm::BatchStats;
 pub use pool::Pool2d;
+pub use rotary::Rotary;
 pub use shape::{Index, IntoIndices, Slice};
 pub use window::{Padding, Pair};

@@ -65,6 +65,9 @@ pub fn run<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
     if let Some(y) = crate::rnn::run(case, i) {
         return Some(y);
     }
+    if let Some(y) = crate::attention::run(case, i) {
+        return Some(y);
+    }
     several(case, i)
 }
 

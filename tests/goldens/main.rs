@@ -4,6 +4,7 @@
 //! cotangents go backward, outputs and gradients are compared. Operators that the crate does not have are listed by name as not
 //! covered; a case that is covered and disagrees fails the test.
 
+mod attention;
 mod case;
 mod dispatch;
 mod norm;

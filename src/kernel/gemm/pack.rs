@@ -14,6 +14,11 @@ pub(crate) struct Scratch {
 struct CacheLine([u8; 64]);
 
 impl Scratch {
+    /// An empty one.
+    pub(crate) const fn new() -> Self {
+        Scratch { lines: Vec::new() }
+    }
+
     /// Room for `len` elements, with whatever was there before.
     pub(crate) fn get<T: GemmElement>(&mut self, len: usize) -> &mut [T] {
         let lines = (len * size_of::<T>()).div_ceil(64);
@@ -29,8 +34,8 @@ impl Scratch {
 }
 
 thread_local! {
-    static SCRATCH_A: Cell<Scratch> = const { Cell::new(Scratch { lines: Vec::new() }) };
-    static SCRATCH_B: Cell<Scratch> = const { Cell::new(Scratch { lines: Vec::new() }) };
+    static SCRATCH_A: Cell<Scratch> = const { Cell::new(Scratch::new()) };
+    static SCRATCH_B: Cell<Scratch> = const { Cell::new(Scratch::new()) };
 }
 
 /// Runs `f` with this thread's buffer for a block of A. (Taken out of its place meanwhile, so that even a nested use is sound.)

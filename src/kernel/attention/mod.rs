@@ -1,0 +1,246 @@
+//! Attention by tiles: softmax(scale Q·Kᵀ + mask)·V without ever holding the whole matrix of weights (Dao et al., 2022,
+//! "FlashAttention").
+//!
+//! ```text
+//! forward, for a block of queries:                   with m = -∞, l = 0, O = 0
+//!   for each block of keys:
+//!     S = scale Q·Kᵀ + mask                          a tile, 128 x 256 at most
+//!     m' = max(m, row max S);  P = e^(S-m')          rows share their maximum so far
+//!     O = e^(m-m') O + drop(P)·V;  l = e^(m-m') l + row sum P;  m = m'
+//!   O = O / l;  L = m + ln l                         L is all that backward needs of the weights
+//!
+//! backward, with g the gradient of O and D = row sum (g ∘ O):
+//!   for each block of keys, for each block of queries:
+//!     P = e^(S-L);  dV += drop(P)ᵀ·g;  dS = P ∘ (drop(g·Vᵀ) - D)
+//!     dQ += scale dS·K;  dK += scale dSᵀ·Q
+//! ```
+//!
+//! - A *unit* is one head of one sequence. With grouped queries, `group` units in a row share the unit of K and V.
+//! - A row that may attend to nothing has l = 0. Its output is 0, and L = ∞ makes its weights, so all its gradients, 0.
+//! - Parts of the parallel loops are blocks of queries (forward) and units of K and V (backward; blocks of keys, then of queries, where there are few
+//!   units). Sums run over the same blocks in ascending order whatever the parts are: the bits follow from the shapes.
+//! - Dropout acts on element (unit, query, key) by number, as on the whole matrix, so both ways to compute agree.
+#![allow(unsafe_code)]
+
+mod backward;
+mod forward;
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use super::gemm::MatRef;
+use super::gemm::pack::Scratch;
+use super::keep::Keep;
+use super::par::SyncPtr;
+use crate::float::Float;
+
+pub(crate) use backward::{Grads, backward};
+pub(crate) use forward::forward;
+
+/// Queries of a tile.
+pub(crate) const ROWS: usize = 128;
+/// Keys of a tile.
+pub(crate) const COLS: usize = 256;
+/// Floating-point operations per nanosecond that the tiles reach, roughly; for the estimate of what to hand over.
+const RATE: f64 = 40.0;
+
+/// The matrices of Q, K, V or a gradient: element (i, j) of unit `u` is `data[at[u] + i*rs + j*cs]`.
+pub(crate) struct Units<'a, T> {
+    pub data: &'a [T],
+    pub at: Vec<usize>,
+    pub rs: isize,
+    pub cs: isize,
+}
+
+impl<'a, T> Units<'a, T> {
+    /// From row `row` of a unit on.
+    fn from(&self, unit: usize, row: usize) -> MatRef<'a, T> {
+        MatRef::new(self.data, self.index(unit, row), self.rs, self.cs)
+    }
+
+    #[inline(always)]
+    fn index(&self, unit: usize, row: usize) -> usize {
+        (self.at[unit] as isize + row as isize * self.rs) as usize
+    }
+}
+
+/// A part of a row of a mask.
+enum Row<'a, T> {
+    /// The same for all keys.
+    Same(T),
+    Each(&'a [T]),
+}
+
+impl<T: Copy> Units<'_, T> {
+    /// Columns `cols` of a row; columns lie side by side or are all the same.
+    #[inline(always)]
+    fn row(&self, unit: usize, row: usize, cols: &Range<usize>) -> Row<'_, T> {
+        let at = self.index(unit, row);
+        match self.cs {
+            0 => Row::Same(self.data[at]),
+            _ => Row::Each(&self.data[at + cols.start..at + cols.end]),
+        }
+    }
+}
+
+/// What is done to the scores before the softmax.
+pub(crate) enum Mask<'a, T> {
+    /// -∞ where it says false.
+    Allow(Units<'a, bool>),
+    /// Added.
+    Add(Units<'a, T>),
+}
+
+/// All that both passes share. Masks have a column stride of 0 or 1.
+pub(crate) struct Problem<'a, T> {
+    pub q: Units<'a, T>,
+    pub k: Units<'a, T>,
+    pub v: Units<'a, T>,
+    pub masks: Vec<Mask<'a, T>>,
+    /// Queries, keys.
+    pub size: [usize; 2],
+    /// Width of a query and of a key, and of a value.
+    pub width: [usize; 2],
+    /// Units of Q for each of K and V.
+    pub group: usize,
+    pub scale: T,
+    /// Query i sees keys up to i + this.
+    pub causal: Option<usize>,
+    pub keep: Option<Keep<T>>,
+}
+
+/// Where the matrix of each unit goes: element (i, j) of unit `u` to `at[u] + i*rs + j`.
+pub(crate) struct Place {
+    pub at: Vec<usize>,
+    pub rs: usize,
+}
+
+/// Output for several threads, with where each unit goes.
+#[derive(Clone, Copy)]
+struct Sink<'a, T> {
+    to: SyncPtr<T>,
+    len: usize,
+    place: &'a Place,
+}
+
+impl<'a, T: Float> Sink<'a, T> {
+    fn new(out: &mut [T], place: &'a Place) -> Self {
+        Sink { to: SyncPtr(out.as_mut_ptr()), len: out.len(), place }
+    }
+
+    /// One row of a unit.
+    ///
+    /// # Safety
+    /// The slice is still borrowed mutably by whoever made this, and nobody else writes this row.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn row(&self, unit: usize, row: usize, width: usize) -> &mut [T] {
+        if width == 0 {
+            return &mut [];
+        }
+        let at = self.place.at[unit] + row * self.place.rs;
+        assert!(at + width <= self.len, "attention: a row leaves its output");
+        // SAFETY: within the slice by the assertion, and ours alone by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.to.get().add(at), width) }
+    }
+}
+
+impl<T: Float> Problem<'_, T> {
+    pub(crate) fn units(&self) -> usize {
+        self.q.at.len()
+    }
+
+    /// Keys that some query of `rows` sees.
+    fn keys_for(&self, rows: &Range<usize>) -> usize {
+        self.causal.map_or(self.size[1], |offset| (rows.end + offset).min(self.size[1]))
+    }
+
+    /// Whether query `row` sees no key of `cols`.
+    fn blind(&self, row: usize, cols: &Range<usize>) -> bool {
+        self.causal.is_some_and(|offset| row + offset < cols.start)
+    }
+
+    /// Estimated nanoseconds of a product for `rows` queries and all keys.
+    fn ns(&self, rows: usize) -> f64 {
+        let share = if self.causal.is_some() { 0.6 } else { 1.0 };
+        2.0 * share * (rows * self.size[1] * self.width[0].max(self.width[1])) as f64 / RATE
+    }
+
+    /// s = Q·Kᵀ for a tile, rows `cols.len()` apart: neither scaled nor masked yet.
+    fn products(&self, unit: usize, rows: &Range<usize>, cols: &Range<usize>, s: &mut [T]) {
+        let (q, k) = (self.q.from(unit, rows.start), self.k.from(unit / self.group, cols.start));
+        multiply([rows.len(), self.width[0], cols.len()], q, k.t(), s, false);
+    }
+
+    /// Scales and masks a row of a tile.
+    #[inline(always)]
+    fn finish(&self, unit: usize, row: usize, cols: &Range<usize>, s: &mut [T]) {
+        let (scale, hidden) = (self.scale, T::neg_infinity());
+        s.iter_mut().for_each(|x| *x *= scale);
+        for mask in &self.masks {
+            match mask {
+                Mask::Allow(mask) => match mask.row(unit, row, cols) {
+                    Row::Same(true) => {}
+                    Row::Same(false) => s.fill(hidden),
+                    Row::Each(mask) => {
+                        for (x, &allowed) in s.iter_mut().zip(mask) {
+                            *x = if allowed { *x } else { hidden };
+                        }
+                    }
+                },
+                Mask::Add(mask) => match mask.row(unit, row, cols) {
+                    Row::Same(add) => s.iter_mut().for_each(|x| *x += add),
+                    Row::Each(mask) => {
+                        for (x, &add) in s.iter_mut().zip(mask) {
+                            *x += add;
+                        }
+                    }
+                },
+            }
+        }
+        if let Some(offset) = self.causal {
+            let seen = (row + offset + 1).saturating_sub(cols.start);
+            if seen < s.len() {
+                s[seen..].fill(hidden);
+            }
+        }
+    }
+
+    /// The number of a weight in the whole tensor of weights.
+    #[inline(always)]
+    fn number(&self, unit: usize, row: usize, col: usize) -> usize {
+        (unit * self.size[0] + row) * self.size[1] + col
+    }
+}
+
+/// `C (+)= A·B` with C dense, of sizes \[m, k\] and \[k, n\].
+fn multiply<T: Float>(
+    [m, k, n]: [usize; 3],
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    c: &mut [T],
+    accumulate: bool,
+) {
+    super::gemm::gemm(m, k, n, a, b, c, n, accumulate, super::gemm::Epilogue::NONE);
+}
+
+/// `0..len` in blocks of at most `size`.
+fn blocks(len: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(size).map(move |start| start..len.min(start + size))
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
+}
+
+/// Runs `f` with buffers of these lengths, which this thread keeps. They hold anything.
+fn with_buffers<T: Float, const N: usize>(lens: [usize; N], f: impl FnOnce([&mut [T]; N])) {
+    let mut scratch = SCRATCH.take();
+    let mut rest = scratch.get::<T>(lens.iter().sum());
+    f(lens.map(|len| {
+        let (buffer, after) = std::mem::take(&mut rest).split_at_mut(len);
+        rest = after;
+        buffer
+    }));
+    SCRATCH.set(scratch);
+}
