@@ -110,7 +110,9 @@ pub mod prelude {
         Softmax, Tanh, TransformerDecoder, TransformerEncoder,
     };
     pub use crate::nn::{GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};
-    pub use crate::optim::{Adam, AdamW, ElasticNet, L1, L2, Penalty, Sgd};
+    pub use crate::optim::{
+        AdaGrad, Adam, AdamW, ElasticNet, L1, L2, Penalty, RmsProp, Schedule, Sgd,
+    };
     pub use crate::tensor::Tensor;
     pub use gradus_derive::Module;
     pub use rand::Rng;

@@ -1,4 +1,4 @@
-//! In-place updates of several arrays at once: the loop of an optimizer.
+//! In-place updates of several arrays at once: the loops of an optimizer.
 #![allow(unsafe_code)]
 
 use super::par::{self, SyncPtr};
@@ -46,6 +46,34 @@ pub(crate) fn for_each_piece<T: Element, const N: usize>(
     });
 }
 
+/// Runs `f(values, state, grad)` over the pieces of arrays of one length and adds up the numbers that it gives, first within and then over the
+/// parts, so that the order follows from the length alone.
+///
+/// # Panics
+/// If the lengths differ.
+pub(crate) fn sum_pieces<T: Element, const N: usize, const S: usize>(
+    values: &[T],
+    state: [&mut [T]; N],
+    grad: &[T],
+    ns_per_item: f64,
+    f: impl Fn(&[T], [&mut [T]; N], &[T]) -> [f64; S] + Sync,
+) -> [f64; S] {
+    let len = values.len();
+    assert!(grad.len() == len && state.iter().all(|s| s.len() == len), "lengths differ");
+    let state = state.map(|s| SyncPtr(s.as_mut_ptr()));
+    let mut sums = vec![[0.0; S]; len.div_ceil(PART)];
+    par::for_each_chunk_mut(&mut sums, 1, ns_per_item * PART as f64, |i, sum| {
+        let part = i * PART..len.min((i + 1) * PART);
+        let piece = |p: SyncPtr<T>| {
+            // SAFETY: `part` lies within `len`, the length of every array (asserted above); the parts are disjoint and visited
+            // once; and the arrays are borrowed mutably until `for_each_chunk_mut` has returned.
+            unsafe { std::slice::from_raw_parts_mut(p.get().add(part.start), part.len()) }
+        };
+        sum[0] = f(&values[part.clone()], state.map(piece), &grad[part.clone()]);
+    });
+    sums.iter().fold([0.0; S], |total, sum| std::array::from_fn(|k| total[k] + sum[k]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +98,20 @@ mod tests {
                 assert!(a.iter().all(|&a| a == 11.0));
                 assert!(b.iter().zip(&old).all(|(b, o)| *b == 2.0 * o));
             }
+        }
+    }
+
+    #[test]
+    fn sums_over_all_pieces() {
+        for len in [0, 1, PART - 1, PART + 1, 3 * PART + 5] {
+            let values: Vec<f64> = (0..len).map(|i| i as f64).collect();
+            let mut state = vec![1.0; len];
+            let [a, b] = sum_pieces(&values, [&mut state], &values, 10.0, |p, [s], g| {
+                s.iter_mut().for_each(|s| *s += 1.0);
+                [p.iter().sum(), g.len() as f64]
+            });
+            assert_eq!((a, b), (values.iter().sum(), len as f64));
+            assert!(state.iter().all(|&s| s == 2.0));
         }
     }
 

@@ -18,15 +18,21 @@ impl Gradients {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NonFinite`] with the path of each parameter whose gradient has infinities or NaNs, and how many.
+    /// [`Error::NonFinite`] with the path of each parameter whose gradient has infinities or NaNs, and how many;
+    /// [`Error::ForeignGradients`] if none of the model's parameters was watched on the gradients' tape.
     pub fn check_finite(&self, model: &impl Module) -> Result<()> {
-        let mut bad = Vec::new();
+        let (mut bad, mut parameters, mut watched) = (Vec::new(), 0, 0);
         model.for_each_param(|path, p| {
+            parameters += 1;
+            watched += self.watched(p.id()) as usize;
             let (of, n) = with_param!(ParamRef, p, p => (p.len(), not_finite(self, p)));
             if n > 0 {
                 bad.push(format!("{path} ({n} of {of} values)"));
             }
         });
+        if watched == 0 && parameters > 0 {
+            return Err(Error::ForeignGradients { op: "check_finite", parameters });
+        }
         if bad.is_empty() {
             return Ok(());
         }

@@ -3,18 +3,25 @@
 //! A [`Rule`] knows hyper-parameters and the arithmetic for one array. An [`Optimizer`] holds a rule and its state, and walks the
 //! model: it finds each parameter's gradient, leaves frozen parameters alone, and reports forgotten ones.
 
-mod adam;
+mod formula;
+mod group;
 mod inspect;
+mod max_norm;
 mod penalty;
 mod rule;
-mod sgd;
+mod rules;
+pub mod schedule;
+mod state;
 mod step;
 
-pub use adam::{Adam, AdamRule, AdamW};
+pub use max_norm::MaxNorm;
 pub use penalty::{ElasticNet, L1, L2, Penalty, PenaltySum};
-pub use rule::{Rule, Update};
-pub use sgd::{Sgd, SgdRule};
+pub use rule::{Hyper, Rule, Update};
+pub use rules::*;
+pub use schedule::Schedule;
 pub use step::Optimizer;
 
+#[cfg(test)]
+mod rules_tests;
 #[cfg(test)]
 mod tests;

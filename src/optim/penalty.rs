@@ -4,10 +4,13 @@
 
 use std::collections::HashSet;
 
+use super::formula::{mul_add, sign};
 use crate::autograd::{OpMany, apply_many};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::kernel::reduce::{self, SumAbs, SumSquares};
+use crate::kernel::simd::{Kernel, dispatch};
+use crate::kernel::update::for_each_piece;
 use crate::nn::{Module, ParamRef};
 use crate::ops::float_only::{is, same_type};
 use crate::tensor::Tensor;
@@ -32,6 +35,16 @@ pub trait Penalty {
     /// `a` and `b` of a Σ |w| + b Σ w².
     fn coefficients(&self) -> (f64, f64);
 
+    /// Whether the factors make sense; asked before anything is computed.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] with the factor as it was given and the values it may have.
+    fn check(&self) -> Result<()> {
+        let (a, b) = self.coefficients();
+        require("the factor of Σ|w|", a, a >= 0.0)?;
+        require("the factor of Σw²", b, b >= 0.0)
+    }
+
     /// The penalty of some tensors, a number to add to the loss; recorded if one of them is.
     ///
     /// # Errors
@@ -40,13 +53,8 @@ pub trait Penalty {
     where
         Self: Sized,
     {
+        self.check()?;
         let (a, b) = self.coefficients();
-        if !(a >= 0.0 && b >= 0.0 && a.is_finite() && b.is_finite()) {
-            return Err(Error::argument(
-                OP,
-                format!("{a} Σ|w| + {b} Σw²: both factors must be finite and not negative"),
-            ));
-        }
         apply_many(Weighted { a, b }, weights)
     }
 
@@ -109,6 +117,14 @@ pub trait Penalty {
     }
 }
 
+fn require(name: &str, value: f64, ok: bool) -> Result<()> {
+    if ok && value.is_finite() {
+        return Ok(());
+    }
+    let message = format!("{name} is {value}; it must be finite and not negative");
+    Err(Error::argument(OP, message))
+}
+
 /// λ Σ |w|, which drives weights to exactly 0. Source: Tibshirani, "Regression Shrinkage and Selection via the Lasso" (1996).
 #[derive(Clone, Copy, Debug)]
 pub struct L1 {
@@ -126,6 +142,10 @@ impl L1 {
 impl Penalty for L1 {
     fn coefficients(&self) -> (f64, f64) {
         (self.lambda, 0.0)
+    }
+
+    fn check(&self) -> Result<()> {
+        require("L1: λ", self.lambda, self.lambda >= 0.0)
     }
 }
 
@@ -146,6 +166,10 @@ impl L2 {
 impl Penalty for L2 {
     fn coefficients(&self) -> (f64, f64) {
         (0.0, self.lambda)
+    }
+
+    fn check(&self) -> Result<()> {
+        require("L2: λ", self.lambda, self.lambda >= 0.0)
     }
 }
 
@@ -169,6 +193,16 @@ impl Penalty for ElasticNet {
     fn coefficients(&self) -> (f64, f64) {
         (self.lambda * self.ratio, self.lambda * (1.0 - self.ratio) / 2.0)
     }
+
+    fn check(&self) -> Result<()> {
+        require("ElasticNet: λ", self.lambda, self.lambda >= 0.0)?;
+        if !(0.0..=1.0).contains(&self.ratio) {
+            let message =
+                format!("ElasticNet: the ratio is {}; it must be from 0 to 1", self.ratio);
+            return Err(Error::argument(OP, message));
+        }
+        Ok(())
+    }
 }
 
 /// A sum of penalties; see [`Penalty::plus`].
@@ -181,6 +215,30 @@ pub struct PenaltySum {
 impl Penalty for PenaltySum {
     fn coefficients(&self) -> (f64, f64) {
         (self.a, self.b)
+    }
+}
+
+/// g + λ sign(w), the gradient with that of an L1 penalty; all dense, of one shape.
+pub(super) fn add_signs<T: Float>(g: &Tensor<T>, w: &Tensor<T>, lambda: T) -> Tensor<T> {
+    let (old, w) = (g.as_slice(), w.as_slice().unwrap_or(&[]));
+    Tensor::build(g.shape(), |sum| {
+        for_each_piece(old, sum, [], w, 0.5, |sum, [], w| dispatch(AddSigns { sum, w, lambda }));
+    })
+}
+
+struct AddSigns<'a, T> {
+    sum: &'a mut [T],
+    w: &'a [T],
+    lambda: T,
+}
+
+impl<T: Float> Kernel for AddSigns<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (s, &w) in self.sum.iter_mut().zip(self.w) {
+            *s = mul_add::<T, FMA>(self.lambda, sign(w), *s);
+        }
     }
 }
 
@@ -274,7 +332,12 @@ mod tests {
         assert_eq!(one.item().unwrap(), 3.0);
         assert!(L1::new(1.0).penalty_where::<f32>(&model, |_| false).is_err());
         assert!(L1::new(1.0).penalty::<f64>(&model).is_err());
-        assert!(L1::new(-1.0).penalty::<f32>(&model).is_err());
-        assert!(ElasticNet::new(1.0, 1.5).penalty::<f32>(&model).is_err());
+        let text = |p: Result<Tensor>| p.unwrap_err().to_string();
+        let e = text(L1::new(-1.0).penalty(&model));
+        assert_eq!(e, "penalty: L1: λ is -1; it must be finite and not negative");
+        let e = text(ElasticNet::new(1.0, 1.5).penalty(&model));
+        assert_eq!(e, "penalty: ElasticNet: the ratio is 1.5; it must be from 0 to 1");
+        let e = text(ElasticNet::new(f64::NAN, 0.5).penalty(&model));
+        assert_eq!(e, "penalty: ElasticNet: λ is NaN; it must be finite and not negative");
     }
 }

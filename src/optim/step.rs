@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
-use smallvec::SmallVec;
-
-use super::rule::{Rule, Update};
+use super::group::{Group, Settings};
+use super::max_norm::limit_rows;
+use super::penalty::add_signs;
+use super::rule::{Rule, Update, require, require_rate};
+use super::state::States;
 use crate::autograd::{AnyTensor, Gradients, ParamId};
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -19,7 +21,7 @@ use crate::tensor::Tensor;
 /// probably forgotten in the forward pass. Tied parameters are updated once. Where the watched copy or anyone else still shares a
 /// parameter's memory, the new values go to another buffer in the same pass; no one sees their tensors change.
 ///
-/// Groups of parameters with hyper-parameters of their own are two optimizers:
+/// Groups of parameters have hyper-parameters of their own, chosen by path:
 ///
 /// ```
 /// use gradus::prelude::*;
@@ -27,36 +29,21 @@ use crate::tensor::Tensor;
 /// # let tape = Tape::new(0);
 /// # let net = tape.watch(&model);
 /// # let grads = net.1.forward(&net.0.forward(&Tensor::ones([1, 2])?)?)?.sum().backward()?;
-/// let mut decayed = Adam::new(1e-3).weight_decay(1e-2);
-/// let mut plain = Adam::new(1e-3);
-/// decayed.step_where(&mut model, &grads, |path| path.ends_with("weight"))?;
-/// plain.step_where(&mut model, &grads, |path| !path.ends_with("weight"))?;
+/// let mut adam = AdamW::new(1e-3)
+///     .group(|path| path.ends_with("bias"), |o| o.weight_decay(0.0))
+///     .group(|path| path.starts_with("0."), |o| o.with_lr(1e-4));
+/// adam.step(&mut model, &grads)?;
+/// adam.set_lr(5e-4);                                          // a schedule: every rate keeps its ratio to the first
+/// assert!((adam.group_lr(1).unwrap() - 5e-5).abs() < 1e-12);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Optimizer<R> {
-    pub(crate) rule: R,
-    states: States,
-    steps: u64,
-}
-
-/// The state of every parameter that was ever updated, in the order of the first walk.
-#[derive(Clone, Debug, Default)]
-struct States {
-    list: Vec<State>,
-    place: HashMap<ParamId, usize>,
-    /// Where the next parameter probably stands: walks repeat themselves.
-    next: usize,
-}
-
-#[derive(Clone, Debug)]
-struct State {
-    id: ParamId,
-    /// How often the parameter was updated.
-    t: u64,
-    /// The optimizer's step that updated it last: a tied parameter comes again in the same walk.
-    stamp: u64,
-    arrays: SmallVec<[AnyTensor; 3]>,
+    pub(super) rule: R,
+    pub(super) settings: Settings,
+    pub(super) groups: Vec<Group<R>>,
+    pub(super) states: States,
+    pub(super) steps: u64,
 }
 
 /// Which parameters a step is about: a test of their paths, if not all.
@@ -65,7 +52,8 @@ type Which<'a> = Option<&'a dyn Fn(&str) -> bool>;
 impl<R: Rule> Optimizer<R> {
     /// An optimizer for a rule of your own.
     pub fn with(rule: R) -> Self {
-        Optimizer { rule, states: States::default(), steps: 0 }
+        let (settings, groups) = (Settings::default(), Vec::new());
+        Optimizer { rule, settings, groups, states: States::default(), steps: 0 }
     }
 
     /// The rule and its hyper-parameters.
@@ -73,21 +61,36 @@ impl<R: Rule> Optimizer<R> {
         &self.rule
     }
 
-    /// The learning rate.
-    pub fn lr(&self) -> f64 {
-        self.rule.lr()
-    }
-
-    /// Sets the learning rate, for a schedule. The state stays.
+    /// L1 penalty (Lasso): `λ·sign(p)` is added to the gradient of every parameter, before the rule sees it. With
+    /// `weight_decay` this is the elastic net. [`Penalty`](super::Penalty) adds penalties to the loss instead, where one can read them.
     ///
     /// ```
     /// use gradus::prelude::*;
-    /// let mut sgd = Sgd::new(0.1);
-    /// sgd.set_lr(sgd.lr() * 0.5);
-    /// assert_eq!(sgd.lr(), 0.05);
+    /// let mut w: Param = Param::new(Tensor::from([1.0, -2.0]));
+    /// let grads = Tape::new(0).watch(&w).backward_with(&Tensor::from([0.0, 0.0]))?;
+    /// Sgd::new(1.0).l1(0.5).step(&mut w, &grads)?;
+    /// assert_eq!(w.to_vec(), [0.5, -1.5]);
+    /// # Ok::<(), Error>(())
     /// ```
-    pub fn set_lr(&mut self, lr: f64) {
-        self.rule.set_lr(lr);
+    pub fn l1(mut self, lambda: f64) -> Self {
+        self.settings.l1 = lambda;
+        self
+    }
+
+    /// Max-norm constraint: after each step, the weights of every output unit (the rows along the first axis of a parameter with two axes or more) are
+    /// scaled down to a Euclidean norm of at most `c`. See [`MaxNorm`](super::MaxNorm) for other axes.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let mut w: Param = Param::new(Tensor::from([[3.0, 4.0], [0.3, 0.4]]));
+    /// let grads = Tape::new(0).watch(&w).backward_with(&w.zeros_like())?;
+    /// Sgd::new(1.0).max_norm(1.0).step(&mut w, &grads)?;
+    /// assert_eq!(w.to_vec(), [0.6, 0.8, 0.3, 0.4]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn max_norm(mut self, c: f64) -> Self {
+        self.settings.max_norm = c;
+        self
     }
 
     /// How many steps were made.
@@ -166,7 +169,7 @@ impl<R: Rule> Optimizer<R> {
         which: Which<'_>,
         partial: bool,
     ) -> Result<()> {
-        self.rule.check()?;
+        self.check()?;
         let mut seen = Seen::default();
         read(model, which, &mut |_, p| seen.look(p, grads));
         if seen.watched == 0 || seen.broken || (seen.missing && !partial) {
@@ -174,17 +177,19 @@ impl<R: Rule> Optimizer<R> {
         }
         self.steps += 1;
         self.states.next = 0;
+        let named = which.is_some() || !self.groups.is_empty();
         let mut tied = false;
         let mut change = |path: &str, item: ItemMut<'_>| {
             if let ItemMut::Param(p) = item
                 && which.is_none_or(|accepts| accepts(path))
             {
-                tied |= with_param!(ParamMut, p, p => self.update(p, grads));
+                tied |= with_param!(ParamMut, p, p => self.update(path, p, grads));
             }
         };
-        match which {
-            None => VisitorMut::walk_unnamed(model, &mut change),
-            Some(_) => VisitorMut::walk(model, &mut change),
+        // Paths are written down only where somebody reads them.
+        match named {
+            true => VisitorMut::walk(model, &mut change),
+            false => VisitorMut::walk_unnamed(model, &mut change),
         }
         // With a filter, the other place of a tied parameter may be one that was not accepted.
         if tied || which.is_some() {
@@ -193,9 +198,19 @@ impl<R: Rule> Optimizer<R> {
         Ok(())
     }
 
+    fn check(&self) -> Result<()> {
+        for (rule, settings) in self.all() {
+            rule.check()?;
+            require_rate(R::NAME, "the L1 penalty", settings.l1)?;
+            let c = settings.max_norm;
+            require(c > 0.0, R::NAME, "the largest norm", c, "above 0")?;
+        }
+        Ok(())
+    }
+
     /// One parameter: finds its gradient, state and output buffer, and applies the rule. Whether it had its update
     /// already in this step, at another place of the model.
-    fn update<T: Float>(&mut self, p: &mut Param<T>, grads: &Gradients) -> bool {
+    fn update<T: Float>(&mut self, path: &str, p: &mut Param<T>, grads: &Gradients) -> bool {
         let Some(g) = grads.by_id::<T>(p.id()) else { return false };
         let state = self.states.get(p.id());
         if state.stamp == self.steps {
@@ -203,56 +218,35 @@ impl<R: Rule> Optimizer<R> {
         }
         state.stamp = self.steps;
         state.t += 1;
-        let dense;
-        let grad = match g.as_slice() {
-            Some(s) => s,
-            None => {
-                dense = g.dense();
-                dense.as_slice().unwrap_or(&[])
-            }
+        let group = self.groups.iter().position(|g| (g.which)(path));
+        let (rule, settings) = match group {
+            None => (&self.rule, self.settings),
+            Some(i) => (&self.groups[i].rule, self.groups[i].settings),
         };
-        state.prepare::<T>(self.rule.arrays(), p.shape());
-        let (t, state, rule) = (state.t, &mut state.arrays[..], &self.rule);
+        state.group = group;
+        state.prepare::<T>(rule, p.shape());
         let value = p.value_mut();
         if value.as_slice().is_none() {
             *value = value.dense();
         }
+        let mut g = if g.as_slice().is_some() { g.clone() } else { g.dense() };
+        if settings.l1 > 0.0 {
+            let lambda = if rule.maximizes() { -settings.l1 } else { settings.l1 };
+            g = add_signs(&g, value, T::of(lambda));
+        }
+        let grad = g.as_slice().unwrap_or(&[]);
+        let (t, numbers, state) = (state.t, &mut state.numbers[..], &mut state.arrays[..]);
         if value.unique_dense().is_some() {
-            rule.step(Update { t, old: None, new: value.make_mut(), state, grad });
-            return false;
-        }
-        *value = Tensor::build(value.shape(), |new| {
-            rule.step(Update { t, old: value.as_slice(), new, state, grad });
-        });
-        false
-    }
-}
-
-impl States {
-    fn get(&mut self, id: ParamId) -> &mut State {
-        let list = &mut self.list;
-        let i = if list.get(self.next).is_some_and(|s| s.id == id) {
-            self.next
+            rule.step(Update { t, old: None, new: value.make_mut(), state, numbers, grad });
         } else {
-            *self.place.entry(id).or_insert_with(|| {
-                list.push(State { id, t: 0, stamp: 0, arrays: SmallVec::new() });
-                list.len() - 1
-            })
-        };
-        self.next = i + 1;
-        &mut self.list[i]
-    }
-}
-
-impl State {
-    /// Sees to it that there are `n` arrays: zeros where there were none, or where the parameter was given another shape.
-    fn prepare<T: Float>(&mut self, n: usize, shape: &[usize]) {
-        let fits = |a: &AnyTensor| a.get::<T>().is_some_and(|a| a.shape() == shape);
-        if self.arrays.len() != n || !self.arrays.iter().all(fits) {
-            let zeros = || AnyTensor::new(Tensor::<T>::build(shape, |s| s.fill(T::ZERO)));
-            self.arrays = (0..n).map(|_| zeros()).collect();
-            self.t = 1;
+            *value = Tensor::build(value.shape(), |new| {
+                rule.step(Update { t, old: value.as_slice(), new, state, numbers, grad });
+            });
         }
+        if settings.max_norm.is_finite() && value.rank() >= 2 {
+            limit_rows(value, 0, settings.max_norm);
+        }
+        false
     }
 }
 

@@ -173,6 +173,26 @@ impl Case {
             .map(|k| self.tensors.get(k).unwrap_or_else(|| panic!("{}: no tensor {k}", self.id)))
     }
 
+    /// Row `s` of a recorded output.
+    pub fn recorded<T: Float>(&self, name: &str, s: isize) -> Result<Tensor<T>> {
+        let o = self.outputs.iter().find(|o| o["name"] == name).unwrap();
+        float::<T>(self.stored(&o["tensor"]).unwrap()).select(0, s)
+    }
+
+    /// An error unless `got` is row `s` of a recorded output.
+    pub fn expect<T: Float>(&self, name: &str, s: isize, got: &Tensor<T>) -> Result<()> {
+        let want: Vec<f64> = self.recorded::<f64>(name, s)?.to_vec();
+        let (rtol, atol) = if T::DTYPE == DType::F64 { crate::F64 } else { crate::F32 };
+        close(&format!("replayed {name}[{s}]"), got, got.shape(), &want, rtol, atol)
+            .map_err(|message| Error::Argument { op: "replay", message })
+    }
+
+    /// The numbers of an input, as they are stored.
+    pub fn input_f64(&self, name: &str) -> Vec<f64> {
+        let i = self.inputs.iter().find(|i| i["name"] == name).unwrap();
+        float::<f64>(self.stored(&i["tensor"]).unwrap()).to_vec()
+    }
+
     fn inputs<T: Float>(&self, tape: &Tape) -> Inputs<T> {
         let mut all =
             Inputs { floats: BTreeMap::new(), ints: BTreeMap::new(), bools: BTreeMap::new() };

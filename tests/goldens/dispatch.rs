@@ -3,22 +3,22 @@
 use gradus::nn::{Conv2dParams, ConvTranspose2dParams, NllLoss};
 use gradus::prelude::*;
 use gradus::{Index, Slice};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::case::{Case, Inputs, Output, Outputs};
 
-fn number(v: &Value) -> f64 {
+pub fn number(v: &Value) -> f64 {
     match v {
         Value::String(s) => s.parse().unwrap(),
         v => v.as_f64().unwrap(),
     }
 }
 
-fn int(v: &Value) -> isize {
+pub fn int(v: &Value) -> isize {
     v.as_i64().unwrap() as isize
 }
 
-fn ints(v: &Value) -> Vec<isize> {
+pub fn ints(v: &Value) -> Vec<isize> {
     v.as_array().unwrap().iter().map(int).collect()
 }
 
@@ -348,7 +348,8 @@ fn several<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
             parts.into_iter().enumerate().map(|(k, p)| named(&format!("y{k}"), p.into())).collect()
         }),
         "clip_grad_norm" | "clip_grad_value" => clip(case, i),
-        "optimizer" => return optimizer(case, i),
+        "optimizer" => return crate::optim::run(case, i),
+        "scheduler" => return crate::schedulers::run(case, i),
         _ => return None,
     })
 }
@@ -375,105 +376,4 @@ fn sum_of_products<T: Float>(model: &Vec<Param<T>>, g: &[&Tensor<T>]) -> Result<
     let tape = Tape::new(0);
     let net = tape.watch(model);
     sum(net.iter().zip(g).map(|(p, g)| Ok(p.try_mul(g)?.sum())))?.backward()
-}
-
-/// The two-layer model of the optimizer cases.
-#[derive(Module, Clone)]
-struct Toy<T: Float> {
-    w1: Param<T>,
-    b1: Param<T>,
-    w2: Param<T>,
-}
-
-type Step<T> = Box<dyn FnMut(&mut Toy<T>, &Gradients) -> Result<()>>;
-
-/// An optimizer of the reference kit for the parameters that `mine` names, if gradus has it with these hyper-parameters.
-fn group<T: Float>(
-    name: &str,
-    hyper: &Map<String, Value>,
-    mine: fn(&str) -> bool,
-) -> Option<Step<T>> {
-    let get = |k: &str, d: f64| hyper.get(k).map_or(d, number);
-    let flag = |k: &str| hyper.get(k).is_some_and(|v| v.as_bool().unwrap());
-    let known: &[&str] = match name {
-        "sgd" => &["lr", "momentum", "dampening", "nesterov", "weight_decay", "maximize"],
-        "adam" | "adamw" => &["lr", "betas", "eps", "weight_decay", "amsgrad", "maximize"],
-        _ => return None,
-    };
-    if hyper.keys().any(|k| !known.contains(&&**k)) {
-        return None;
-    }
-    if name == "sgd" {
-        let mut o = Sgd::new(get("lr", 1e-3))
-            .momentum(get("momentum", 0.0))
-            .dampening(get("dampening", 0.0))
-            .weight_decay(get("weight_decay", 0.0));
-        o = if flag("nesterov") { o.nesterov() } else { o };
-        o = if flag("maximize") { o.maximize() } else { o };
-        return Some(Box::new(move |m, g| o.step_where(m, g, mine)));
-    }
-    let betas = hyper.get("betas").map_or((0.9, 0.999), |b| (number(&b[0]), number(&b[1])));
-    let (new, decay): (fn(f64) -> Adam, f64) =
-        if name == "adam" { (Adam::new, 0.0) } else { (AdamW::new, 0.01) };
-    let mut o = new(get("lr", 1e-3))
-        .betas(betas.0, betas.1)
-        .eps(get("eps", 1e-8))
-        .weight_decay(get("weight_decay", decay));
-    o = if flag("amsgrad") { o.amsgrad() } else { o };
-    o = if flag("maximize") { o.maximize() } else { o };
-    Some(Box::new(move |m, g| o.step_where(m, g, mine)))
-}
-
-/// Both parameter groups: `w2` may have hyper-parameters of its own.
-fn stepper<T: Float>(a: &Value) -> Option<Step<T>> {
-    let name = a["optimizer"].as_str()?;
-    let hyper = a["hyper"].as_object()?;
-    let mut other = hyper.clone();
-    if let Some(own) = a["group2"].as_object() {
-        other.extend(own.clone());
-    }
-    let mut first = group::<T>(name, hyper, |path| path != "w2")?;
-    let mut second = group::<T>(name, &other, |path| path == "w2")?;
-    Some(Box::new(move |m, g| {
-        first(m, g)?;
-        second(m, g)
-    }))
-}
-
-/// Trains the toy model and follows its losses, gradients and weights.
-fn optimizer<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
-    let step = stepper::<T>(&case.attrs)?;
-    Some(trajectory(case, i, step))
-}
-
-fn trajectory<T: Float>(case: &Case, i: &Inputs<T>, mut step: Step<T>) -> Result<Outputs<T>> {
-    let param = |name: &str| Param::new(i.get(name).clone());
-    let mut model = Toy { w1: param("w1"), b1: param("b1"), w2: param("w2") };
-    let zeroed = ints(&case.attrs["zero_grad_steps"]);
-    let mut rows: Vec<(String, Vec<Tensor<T>>)> =
-        ["loss", "grad_w1", "grad_b1", "grad_w2", "traj_w1", "traj_b1", "traj_w2"]
-            .map(|n| (n.into(), vec![]))
-            .into();
-    for s in 0..int(&case.attrs["steps"]) {
-        let tape = Tape::new(0);
-        let net = tape.watch(&model);
-        let y = i.get("x").matmul(&net.w1)?.try_add(&net.b1)?.tanh().matmul(&net.w2)?;
-        let e2 = y.try_sub(i.get("t"))?.square();
-        let loss = e2.try_add(&e2.square().mul_scalar(T::of(0.1)))?.mean();
-        let mut grads = loss.backward()?;
-        if zeroed.contains(&s) {
-            grads.scale(0.0);
-        }
-        let g = |p: &Param<T>| grads.get(p).unwrap().clone();
-        let before = [loss.detach(), g(&model.w1), g(&model.b1), g(&model.w2)];
-        step(&mut model, &grads)?;
-        let after = [&model.w1, &model.b1, &model.w2].map(|p| p.tensor().clone());
-        for (row, t) in rows.iter_mut().zip(before.into_iter().chain(after)) {
-            row.1.push(t);
-        }
-    }
-    let stack = |(n, r): (String, Vec<Tensor<T>>)| {
-        Ok((n, Tensor::stack(&r.iter().collect::<Vec<_>>(), 0)?.into()))
-    };
-    rows.into_iter().map(stack).collect()
 }

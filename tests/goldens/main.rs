@@ -8,7 +8,9 @@ mod attention;
 mod case;
 mod dispatch;
 mod norm;
+mod optim;
 mod rnn;
+mod schedulers;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! Stochastic gradient descent, with momentum.
 
-use super::rule::{Rule, Update, require, require_rate};
-use super::step::Optimizer;
+use super::super::formula::{decayed, mul_add};
+use super::super::rule::{Hyper, Rule, Update, require, require_rate};
+use super::super::step::Optimizer;
 use crate::error::Result;
 use crate::float::Float;
 use crate::kernel::simd::{Kernel, dispatch};
@@ -93,6 +94,8 @@ impl Optimizer<SgdRule> {
 }
 
 impl Rule for SgdRule {
+    const NAME: &'static str = "Sgd";
+
     fn lr(&self) -> f64 {
         self.lr
     }
@@ -101,21 +104,38 @@ impl Rule for SgdRule {
         self.lr = lr;
     }
 
-    fn arrays(&self) -> usize {
-        (self.momentum != 0.0) as usize
+    fn arrays(&self) -> &'static [&'static str] {
+        if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }
+    }
+
+    fn hyper(&mut self) -> Vec<(&'static str, Hyper<'_>)> {
+        vec![
+            ("momentum", Hyper::Number(&mut self.momentum)),
+            ("dampening", Hyper::Number(&mut self.dampening)),
+            ("weight_decay", Hyper::Number(&mut self.weight_decay)),
+            ("nesterov", Hyper::Flag(&mut self.nesterov)),
+            ("maximize", Hyper::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn momentum(&mut self) -> Option<&mut f64> {
+        Some(&mut self.momentum)
+    }
+
+    fn maximizes(&self) -> bool {
+        self.maximize
     }
 
     fn check(&self) -> Result<()> {
-        const NAME: &str = "Sgd";
-        require_rate(NAME, "the learning rate", self.lr)?;
-        require_rate(NAME, "the momentum", self.momentum)?;
-        require(self.dampening.is_finite(), NAME, "the dampening", self.dampening, "finite")?;
-        require_rate(NAME, "the weight decay", self.weight_decay)?;
+        require_rate(Self::NAME, "the learning rate", self.lr)?;
+        require_rate(Self::NAME, "the momentum", self.momentum)?;
+        require(self.dampening.is_finite(), Self::NAME, "the dampening", self.dampening, "finite")?;
+        require_rate(Self::NAME, "the weight decay", self.weight_decay)?;
         if self.nesterov {
             let must = "above 0 for Nesterov's momentum";
-            require(self.momentum > 0.0, NAME, "the momentum", self.momentum, must)?;
+            require(self.momentum > 0.0, Self::NAME, "the momentum", self.momentum, must)?;
             let must = "0 for Nesterov's momentum";
-            require(self.dampening == 0.0, NAME, "the dampening", self.dampening, must)?;
+            require(self.dampening == 0.0, Self::NAME, "the dampening", self.dampening, must)?;
         }
         Ok(())
     }
@@ -180,16 +200,4 @@ impl<T: Float> Kernel for Momentum<'_, T> {
             *p = mul_add::<T, FMA>(-self.beta, *b, ahead);
         }
     }
-}
-
-/// `a·b + c`, fused where that is one instruction.
-#[inline(always)]
-pub(super) fn mul_add<T: Float, const FMA: bool>(a: T, b: T, c: T) -> T {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
-}
-
-/// `decay·p + g`, and `g` itself without decay: 0 times an infinite weight must not become NaN.
-#[inline(always)]
-pub(super) fn decayed<T: Float, const FMA: bool>(decay: T, p: T, g: T) -> T {
-    if decay == T::ZERO { g } else { mul_add::<T, FMA>(decay, p, g) }
 }

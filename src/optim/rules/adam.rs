@@ -1,8 +1,8 @@
 //! Adam and its variants.
 
-use super::rule::{Rule, Update, require, require_rate};
-use super::sgd::{decayed, mul_add};
-use super::step::Optimizer;
+use super::super::formula::{decayed, mul_add};
+use super::super::rule::{Hyper, Rule, Update, require_rate, require_share};
+use super::super::step::Optimizer;
 use crate::error::Result;
 use crate::float::Float;
 use crate::kernel::simd::{Kernel, dispatch};
@@ -68,9 +68,7 @@ impl AdamW {
     /// [`Adam`] with decoupled weight decay 0.01, which [`weight_decay`](Optimizer::weight_decay) changes.
     #[allow(clippy::new_ret_no_self)] // AdamW is Adam with other settings.
     pub fn new(lr: f64) -> Adam {
-        let mut adam = Adam::new(lr).weight_decay(0.01);
-        adam.rule.decoupled = true;
-        adam
+        Adam::new(lr).weight_decay(0.01).decoupled()
     }
 }
 
@@ -107,6 +105,12 @@ impl Optimizer<AdamRule> {
         self
     }
 
+    /// Lets weight decay act on the weights directly, as in [`AdamW`].
+    pub fn decoupled(mut self) -> Self {
+        self.rule.decoupled = true;
+        self
+    }
+
     /// Divides by the largest mean square so far instead of the present one (Reddi et al. 2018).
     pub fn amsgrad(mut self) -> Self {
         self.rule.amsgrad = true;
@@ -121,6 +125,8 @@ impl Optimizer<AdamRule> {
 }
 
 impl Rule for AdamRule {
+    const NAME: &'static str = "Adam";
+
     fn lr(&self) -> f64 {
         self.lr
     }
@@ -129,18 +135,37 @@ impl Rule for AdamRule {
         self.lr = lr;
     }
 
-    fn arrays(&self) -> usize {
-        2 + self.amsgrad as usize
+    fn arrays(&self) -> &'static [&'static str] {
+        let all = &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+        if self.amsgrad { all } else { &all[..2] }
+    }
+
+    fn hyper(&mut self) -> Vec<(&'static str, Hyper<'_>)> {
+        vec![
+            ("beta1", Hyper::Number(&mut self.beta1)),
+            ("beta2", Hyper::Number(&mut self.beta2)),
+            ("eps", Hyper::Number(&mut self.eps)),
+            ("weight_decay", Hyper::Number(&mut self.weight_decay)),
+            ("decoupled", Hyper::Flag(&mut self.decoupled)),
+            ("amsgrad", Hyper::Flag(&mut self.amsgrad)),
+            ("maximize", Hyper::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn momentum(&mut self) -> Option<&mut f64> {
+        Some(&mut self.beta1)
+    }
+
+    fn maximizes(&self) -> bool {
+        self.maximize
     }
 
     fn check(&self) -> Result<()> {
-        const NAME: &str = "Adam";
-        require_rate(NAME, "the learning rate", self.lr)?;
-        for (name, beta) in [("β₁", self.beta1), ("β₂", self.beta2)] {
-            require((0.0..1.0).contains(&beta), NAME, name, beta, "at least 0 and below 1")?;
-        }
-        require_rate(NAME, "ε", self.eps)?;
-        require_rate(NAME, "the weight decay", self.weight_decay)
+        require_rate(Self::NAME, "the learning rate", self.lr)?;
+        require_share(Self::NAME, "β₁", self.beta1)?;
+        require_share(Self::NAME, "β₂", self.beta2)?;
+        require_rate(Self::NAME, "ε", self.eps)?;
+        require_rate(Self::NAME, "the weight decay", self.weight_decay)
     }
 
     fn step<T: Float>(&self, update: Update<'_, T>) {
