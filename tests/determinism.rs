@@ -57,6 +57,48 @@ fn train(threads: usize) -> Result<(Vec<u32>, Vec<u32>)> {
     Ok((bits, losses))
 }
 
+#[derive(Module, Clone)]
+struct Tagger {
+    gru: GRU,
+    lstm: LSTM,
+    head: Dense,
+}
+
+impl Tagger {
+    fn new(rng: &mut impl Rng) -> Result<Self> {
+        Ok(Tagger {
+            gru: GRU::new(8, 24).bidirectional(true).batch_first(true).build(rng)?,
+            lstm: LSTM::new(48, 40).variational_dropout(0.2).batch_first(true).build(rng)?,
+            head: Dense::new(40, 5).build(rng)?,
+        })
+    }
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.head.forward(&self.lstm.forward(&self.gru.forward(x)?)?)
+    }
+}
+
+/// The bits of every parameter of a recurrent network after a few steps, with so many sequences in a batch, and whether the memory stayed flat.
+fn train_tagger(threads: usize, batch: usize) -> Result<(Vec<u32>, bool)> {
+    gradus::set_num_threads(threads);
+    let mut model = Tagger::new(&mut gradus::rng(1))?;
+    let x = Tensor::randn([batch, 12, 8], &mut gradus::rng(2))?;
+    let mut adam = Adam::new(1e-2);
+    let mut allocations = [0; 2];
+    for step in 0..20 {
+        let tape = Tape::new(step);
+        let loss = tape.watch(&model).forward(&x)?.square().mean();
+        adam.step(&mut model, &loss.backward()?)?;
+        allocations[(step >= 10) as usize] = gradus::memory::stats().system_allocations;
+    }
+    let mut bits = Vec::new();
+    model.for_each_param(|_, p| {
+        if let gradus::nn::ParamRef::F32(p) = p {
+            bits.extend(p.iter().map(f32::to_bits));
+        }
+    });
+    Ok((bits, allocations[0] == allocations[1]))
+}
+
 fn steps(model: &mut Cnn, adam: &mut Adam, x: &Tensor, y: &Tensor<i64>, n: u64) -> Result<()> {
     for step in 0..n {
         let tape = Tape::new(step);
@@ -73,6 +115,16 @@ fn bits_do_not_depend_on_threads_and_memory_does_not_grow() -> Result<()> {
     assert!(one.0.iter().all(|b| f32::from_bits(*b).is_finite()));
     for threads in [2, 4] {
         assert!(one == train(threads)?, "{threads} threads changed the result");
+    }
+    // Few sequences, whose steps are split, and many, which are dealt out.
+    for batch in [3, 40] {
+        let (one, _) = train_tagger(1, batch)?;
+        assert!(one.iter().all(|b| f32::from_bits(*b).is_finite()));
+        for threads in [2, 4] {
+            let (bits, flat) = train_tagger(threads, batch)?;
+            assert!(one == bits, "{threads} threads changed the result of {batch} sequences");
+            assert!(flat, "{threads} threads, {batch} sequences: the memory grew");
+        }
     }
     // Another seed of the tape changes the dropout, so the comparison above does see it.
     gradus::set_num_threads(2);

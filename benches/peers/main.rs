@@ -146,6 +146,26 @@ impl Cnn {
     }
 }
 
+#[derive(Module, Clone)]
+struct LstmChar {
+    emb: Embedding,
+    lstm: LSTM,
+    head: Dense,
+}
+
+impl LstmChar {
+    fn new(rng: &mut impl Rng) -> Result<Self> {
+        Ok(Self {
+            emb: Embedding::new(65, 64).build(rng)?,
+            lstm: LSTM::new(64, 256).layers(2).batch_first(true).build(rng)?,
+            head: Dense::new(256, 65).build(rng)?,
+        })
+    }
+    fn forward(&self, x: &Tensor<i64>) -> Result<Tensor> {
+        self.head.forward(&self.lstm.forward(&self.emb.forward(x)?)?)
+    }
+}
+
 // -------------------------------------------------------------- workloads ---
 
 /// What one call gives back: a loss, or an output to be checked.
@@ -164,7 +184,7 @@ struct Work {
 }
 
 const WORKLOADS: &[&str] =
-    &["linreg", "mlp_mnist", "cnn_mnist_b32", "cnn_mnist_b128", "infer_cnn_b1"];
+    &["linreg", "mlp_mnist", "cnn_mnist_b32", "cnn_mnist_b128", "lstm_char", "infer_cnn_b1"];
 
 /// A training loop over one batch: `loss` from the watched copy, `step` with the gradients.
 fn training<M: Module + Clone + 'static>(
@@ -222,6 +242,13 @@ fn workload(name: &str) -> Result<Option<Work>> {
             let (x, y) = (unit(1, &[n, 1, 28, 28])?, ints(2, 10, &[n])?);
             let loss = move |m: &Cnn| m.forward(&x)?.cross_entropy(&y);
             training(Cnn::new(rng)?, n, "images", (steps, 10), loss, adam())?
+        }
+        "lstm_char" => {
+            let s = ints(1, 65, &[32, 65])?;
+            let x = s.narrow(1, 0, 64)?;
+            let y = s.narrow(1, 1, 64)?.flatten(..)?;
+            let loss = move |m: &LstmChar| m.forward(&x)?.flatten(..2)?.cross_entropy(&y);
+            training(LstmChar::new(rng)?, 2048, "tokens", (50, 5), loss, adam())?
         }
         "infer_cnn_b1" => {
             let mut model = Cnn::new(rng)?;

@@ -28,7 +28,7 @@ pub struct RecurrentWeights<T: Float = f32> {
 }
 
 impl<T: Float> RecurrentWeights<T> {
-    fn of_op(&self) -> Weights<'_, T> {
+    pub(super) fn of_op(&self) -> Weights<'_, T> {
         Weights {
             w_ih: &self.weight_ih,
             w_hh: &self.weight_hh,

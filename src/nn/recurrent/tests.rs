@@ -1,74 +1,16 @@
 //! The fused layers against compositions of tensor operations, gradients included.
 
-use super::stack::{RecurrentWeights, Stack};
+use super::stack::Stack;
 use super::*;
-use crate::autograd::{Tape, gradcheck};
+use crate::autograd::{Tape, gradcheck, gradgradcheck};
 use crate::error::Error;
+use crate::nn::Param;
+use crate::ops::recurrent::Composed;
 
 type T64 = Tensor<f64>;
 
 fn random(shape: &[usize], seed: u64) -> T64 {
     Tensor::randn(shape, &mut crate::rng(seed)).unwrap()
-}
-
-/// What one direction of one layer is given, to be computed step by step from tensor operations.
-struct Steps<'a> {
-    cell: Cell,
-    reverse: bool,
-    lengths: &'a [usize],
-    mask: Option<T64>,
-    w: &'a RecurrentWeights<f64>,
-}
-
-impl Steps<'_> {
-    /// Output \[steps, batch, state\], final state, final cell.
-    fn run(&self, x: &T64, mut h: T64, mut c: T64) -> Result<(T64, T64, T64)> {
-        let w = self.w;
-        let n = w.weight_hr.as_ref().map_or(h.shape()[1], |w| w.shape()[1]) as isize;
-        let steps = x.shape()[0];
-        let mut y = vec![None; steps];
-        for s in 0..steps {
-            let t = if self.reverse { steps - 1 - s } else { s };
-            let into = match &self.mask {
-                Some(m) => h.try_mul(m)?,
-                None => h.clone(),
-            };
-            let a = x.select(0, t as isize)?.linear(&w.weight_ih, w.bias_ih.as_deref())?;
-            let b = into.linear(&w.weight_hh, w.bias_hh.as_deref())?;
-            let gate = |s: &T64, i: isize| s.narrow(-1, (i * n) as usize, n as usize);
-            let (new, new_c) = match self.cell {
-                Cell::Tanh => (a.try_add(&b)?.tanh(), c.clone()),
-                Cell::Relu => (a.try_add(&b)?.relu(), c.clone()),
-                Cell::Gru => {
-                    let r = gate(&a, 0)?.try_add(&gate(&b, 0)?)?.sigmoid();
-                    let z = gate(&a, 1)?.try_add(&gate(&b, 1)?)?.sigmoid();
-                    let m = gate(&a, 2)?.try_add(&r.try_mul(&gate(&b, 2)?)?)?.tanh();
-                    (z.rsub_scalar(1.0).try_mul(&m)?.try_add(&z.try_mul(&h)?)?, c.clone())
-                }
-                Cell::Lstm => {
-                    let s = a.try_add(&b)?;
-                    let (i, f) = (gate(&s, 0)?.sigmoid(), gate(&s, 1)?.sigmoid());
-                    let (g, o) = (gate(&s, 2)?.tanh(), gate(&s, 3)?.sigmoid());
-                    let c = f.try_mul(&c)?.try_add(&i.try_mul(&g)?)?;
-                    let h = o.try_mul(&c.tanh())?;
-                    let h = match &w.weight_hr {
-                        Some(w) => h.linear(w, None)?,
-                        None => h,
-                    };
-                    (h, c)
-                }
-            };
-            let on = Tensor::from_fn([self.lengths.len(), 1], |b| {
-                if t < self.lengths[b] { 1.0 } else { 0.0 }
-            })?;
-            let off = on.rsub_scalar(1.0);
-            y[t] = Some(new.try_mul(&on)?);
-            h = new.try_mul(&on)?.try_add(&h.try_mul(&off)?)?;
-            c = new_c.try_mul(&on)?.try_add(&c.try_mul(&off)?)?;
-        }
-        let y: Vec<T64> = y.into_iter().flatten().collect();
-        Ok((Tensor::stack(&y.iter().collect::<Vec<_>>(), 0)?, h, c))
-    }
 }
 
 /// The whole stack, composed; input and output by step, then sequence.
@@ -98,9 +40,10 @@ fn composed(
         let mut ys = Vec::new();
         for (d, w) in weights.iter().enumerate() {
             let mask = mask.as_ref().map(|m| m.select(0, d as isize)).transpose()?;
-            let steps = Steps { cell: c.cell, reverse: d == 1, lengths, mask, w };
+            let (cell, lengths, weights) = (c.cell, Some(lengths), w.of_op());
+            let way = Composed { cell, reverse: d == 1, lengths, mask, weights };
             let k = (l * dirs + d) as isize;
-            let (y, h, cell) = steps.run(&x, h0.select(0, k)?, c0.select(0, k)?)?;
+            let [y, h, cell] = way.run(&x, h0.select(0, k)?, c0.select(0, k)?)?;
             ys.push(y);
             hs.push(h);
             cs.push(cell);
@@ -269,6 +212,32 @@ fn finite_differences() {
     let (h, c) = (random(&[1, 2, 2], 3), random(&[1, 2, 3], 4));
     gradcheck(|[x, h, c]| Ok(lstm.forward_with(x, Some((h, c)))?.0), [&x, &h, &c]).unwrap();
     gradcheck(|[x, h, c]| Ok(lstm.forward_with(x, Some((h, c)))?.1.1), [&x, &h, &c]).unwrap();
+}
+
+#[test]
+fn gradients_of_gradients() {
+    let mut rng = crate::rng(1);
+    let gru = GRU::<f64>::new(2, 3).bidirectional(true).build(&mut rng).unwrap();
+    let (x, h) = (random(&[3, 2, 2], 1), random(&[2, 2, 3], 2));
+    gradgradcheck(|[x, h]| Ok(gru.forward_lengths(x, &[3, 1], Some(h))?.0), [&x, &h]).unwrap();
+    let lstm = LSTM::<f64>::new(2, 3).proj_size(2).build(&mut rng).unwrap();
+    let (h, c, w) = (random(&[1, 2, 2], 3), random(&[1, 2, 3], 4), random(&[12, 2], 5));
+    let with = |w: &T64| {
+        let mut m = lstm.clone();
+        m.weights_mut()[0].weight_hh = Param::computed(w.clone());
+        m
+    };
+    // Of the last cell only, so that parts of the output are left out.
+    let cell = |[x, h, c, w]: [&T64; 4]| Ok(with(w).forward_with(x, Some((h, c)))?.1.1);
+    gradgradcheck(cell, [&x, &h, &c, &w]).unwrap();
+    // The state computed from the input: its share must not count twice.
+    let from_x = |[x]: [&T64; 1]| {
+        let h = x.narrow(0, 0, 1)?;
+        Ok(lstm.forward_with(x, Some((&h, &Tensor::zeros([1, 2, 3])?)))?.0)
+    };
+    gradgradcheck(from_x, [&x]).unwrap();
+    let rnn = RNN::<f64>::new(2, 3).layers(2).batch_first(true).build(&mut rng).unwrap();
+    gradgradcheck(|[x]| rnn.forward(x), [&random(&[2, 3, 2], 6)]).unwrap();
 }
 
 #[test]
