@@ -167,7 +167,10 @@ impl<T: Float> EmbeddingBuilder<T> {
     /// does not fit in memory.
     pub fn build(self, rng: &mut (impl Rng + ?Sized)) -> Result<Embedding<T>> {
         let padding = padding_row("Embedding", self.padding, self.vocabulary)?;
-        if self.max_norm.is_some_and(|m| m.is_nan() || m < 0.0) || !(self.norm_type > 0.0) {
+        if self.max_norm.is_some_and(|m| m.is_nan() || m < 0.0)
+            || self.norm_type.is_nan()
+            || self.norm_type <= 0.0
+        {
             let message = format!(
                 "max_norm {:?} must not be negative, and norm_type {} must be positive",
                 self.max_norm, self.norm_type

@@ -5,6 +5,7 @@ mod attention;
 mod conv;
 mod dense;
 mod dropout;
+mod dropout_more;
 mod embedding;
 mod embedding_bag;
 mod flatten;
@@ -13,10 +14,12 @@ mod module;
 mod norm;
 mod param;
 mod pool;
+mod prelu;
 mod recompute;
 mod recurrent;
 mod sequential;
 mod summary;
+mod thresholds;
 mod transformer;
 mod watch;
 
@@ -24,7 +27,11 @@ pub use crate::ops::BatchStats;
 pub use crate::ops::{Attention, AttentionMask, Rotary};
 pub use crate::ops::{Conv2dParams, ConvTranspose2dParams, Padding, Pair, Pool2d};
 pub use crate::ops::{CrossEntropy, Mse, NllLoss, Reduction, Targets};
-pub use activation::{ELU, GELU, GELUTanh, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh};
+pub use activation::{
+    CELU, ELU, GEGLU, GELU, GELUTanh, GLU, Hardshrink, Hardsigmoid, Hardswish, LeakyReLU,
+    LogSigmoid, LogSoftmax, Mish, ReLU, ReLU6, SELU, SiLU, Sigmoid, Softmax, Softmin, Softshrink,
+    Softsign, SwiGLU, Tanh, Tanhshrink,
+};
 pub use attention::{
     Alibi, Attend, Blocked, KvCache, LearnedPositions, LearnedPositionsBuilder, MultiHeadAttention,
     MultiHeadAttentionBuilder, SinusoidalPositions,
@@ -32,6 +39,10 @@ pub use attention::{
 pub use conv::{Conv2d, Conv2dBuilder};
 pub use dense::{Dense, DenseBuilder};
 pub use dropout::Dropout;
+pub use dropout_more::{
+    AlphaDropout, ChannelDropout, DropConnect, DropPath, Dropout1d, Dropout2d, Dropout3d,
+    FeatureAlphaDropout, VariationalDropout,
+};
 pub use embedding::{Embedding, EmbeddingBuilder};
 pub use embedding_bag::{BagMode, EmbeddingBag};
 pub use flatten::Flatten;
@@ -45,10 +56,12 @@ pub use norm::{
 pub(crate) use param::with_param;
 pub use param::{Buffer, Mode, Param, ParamMut, ParamRef};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
+pub use prelu::PReLU;
 pub use recompute::recompute;
 pub use recurrent::{CellBuilder, GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};
 pub use recurrent::{RecurrentBuilder, RecurrentWeights};
 pub use sequential::{BoxedLayer, Sequential};
+pub use thresholds::{Hardtanh, Identity, Softmax2d, Softplus, Threshold};
 pub use transformer::{
     Activation, Transformer, TransformerBuilder, TransformerDecoder, TransformerDecoderLayer,
     TransformerEncoder, TransformerEncoderLayer,

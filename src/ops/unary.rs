@@ -48,7 +48,7 @@ macro_rules! functions {
 
 /// `x` between two numbers, NaN as it is: for factors that are 0 or constant beyond, where an infinite `x` would give 0 · ∞.
 #[inline(always)]
-fn within<T: Float>(x: T, low: f64, high: f64) -> T {
+pub(super) fn within<T: Float>(x: T, low: f64, high: f64) -> T {
     let x = if x < T::of(low) { T::of(low) } else { x };
     if x > T::of(high) { T::of(high) } else { x }
 }
@@ -111,7 +111,7 @@ fn gelu_tanh_slope<T: Float>(x: &Tensor<T>) -> Tensor<T> {
 }
 
 /// 1, or α e^x for x ≤ 0.
-fn elu_slope<T: Float>(x: &Tensor<T>, alpha: T) -> Tensor<T> {
+pub(super) fn elu_slope<T: Float>(x: &Tensor<T>, alpha: T) -> Tensor<T> {
     // Where it is not used, the exponential must stay finite.
     let (above, number) = (x.gt_scalar(T::ZERO), |v: T| Tensor::scalar(v));
     let low = above.select_where(&number(T::ZERO), x).map(|x| x.exp() * alpha);
@@ -285,6 +285,7 @@ macro_rules! with_parameters {
         }
     )*};
 }
+pub(super) use with_parameters;
 
 with_parameters! {
     Abs() "abs" Input 0.25:

@@ -1,6 +1,6 @@
 //! Batch, group and instance normalisation: loops against the composition, gradients, layouts, errors.
 
-use crate::autograd::{OpMany, gradcheck};
+use crate::autograd::{OpMany, gradcheck, gradgradcheck};
 use crate::error::Error;
 use crate::ops::norm::composed::{Affine, present};
 use crate::ops::norm::planes::{Arranged, PlaneNorm, Share};
@@ -84,6 +84,10 @@ fn gradients_are_those_of_differences() {
         gradcheck(|[x, w, b]| x.group_norm(1, Some(w), Some(b), 1e-2), [x, &w, &b]).unwrap();
         let given = (grid(&[c]), grid(&[c]).square());
         gradcheck(|[x, w]| x.batch_norm_with(&given.0, &given.1, Some(w), None, 1e-2), [x, &w])
+            .unwrap();
+        gradgradcheck(|[x, w]| Ok(x.batch_norm(Some(w), None, 1e-1)?.0), [x, &w]).unwrap();
+        gradgradcheck(|[x, w]| x.group_norm(c, Some(w), Some(&b), 1e-1), [x, &w]).unwrap();
+        gradgradcheck(|[x, w]| x.batch_norm_with(&given.0, &given.1, Some(w), None, 1e-1), [x, &w])
             .unwrap();
         if x.rank() > 2 {
             gradcheck(|[x, b]| x.instance_norm(None, Some(b), 1e-2), [x, &b]).unwrap();

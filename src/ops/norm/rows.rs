@@ -180,7 +180,7 @@ impl<T: Float> Tensor<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::autograd::gradcheck;
+    use crate::autograd::{gradcheck, gradgradcheck};
 
     fn grid(shape: &[usize]) -> Tensor<f64> {
         Tensor::from_fn(shape, |i| ((i * 37 + 11) % 64) as f64 * 0.07 - 2.0).unwrap()
@@ -250,6 +250,8 @@ mod tests {
             gradcheck(|[x, b]| x.layer_norm(n, None, Some(b), 1e-2), [x, &b]).unwrap();
             gradcheck(|[x, w]| x.rms_norm(n, Some(w), 1e-2), [x, &w]).unwrap();
             gradcheck(|[x]| x.rms_norm(x.shape(), None, 1e-2), [x]).unwrap();
+            gradgradcheck(|[x, w]| x.layer_norm(n, Some(w), None, 1e-1), [x, &w]).unwrap();
+            gradgradcheck(|[x, w]| x.rms_norm(n, Some(w), 1e-1), [x, &w]).unwrap();
         }
         let wide = grid(&[1, 3]).expand([4, 3]).unwrap();
         gradcheck(|[x]| x.layer_norm([4, 3], None, None, 1e-2), [&wide]).unwrap();
