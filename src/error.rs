@@ -59,6 +59,18 @@ pub enum Error {
         /// The number of valid indices.
         size: usize,
     },
+    /// A label that is not a class.
+    #[error("{op}: label {label}{} is not a class: there are {classes} classes{}", label_place(place), class_range(*classes))]
+    Label {
+        /// The operation that refused.
+        op: &'static str,
+        /// The label.
+        label: i64,
+        /// Where it stands among the labels: an index for each of their axes.
+        place: Vec<usize>,
+        /// How many classes there are; they are counted from 0.
+        classes: usize,
+    },
     /// A shape whose element count or byte size does not fit in memory's address range.
     #[error("{op}: the shape {shape:?} has more elements than memory can address")]
     Overflow {
@@ -181,6 +193,22 @@ fn axis_range(rank: usize) -> String {
     match rank {
         0 => " (a rank-0 tensor has no axes)".into(),
         r => format!(" (valid: -{r}..={})", r - 1),
+    }
+}
+
+/// The place of an example among a batch's, in words.
+pub(crate) fn label_place(place: &[usize]) -> String {
+    match place {
+        [] => String::new(),
+        [row] => format!(" of row {row}"),
+        deep => format!(" at {deep:?}"),
+    }
+}
+
+fn class_range(classes: usize) -> String {
+    match classes {
+        0 => String::new(),
+        n => format!(" (0..={})", n - 1),
     }
 }
 

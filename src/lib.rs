@@ -109,6 +109,11 @@ pub mod prelude {
         MultiHeadAttention, Padding, Param, Pool2d, RMSNorm, ReLU, Reduction, Sequential, Sigmoid,
         Softmax, Tanh, TransformerDecoder, TransformerEncoder,
     };
+    pub use crate::nn::{
+        Bce, BceWithLogits, BinaryHinge, CosineEmbedding, CtcLoss, DiceLoss, FocalLoss,
+        GaussianNll, HingeEmbedding, Huber, KlDiv, Mae, MarginRanking, MultiMargin, NllLoss,
+        PoissonNll, SmoothL1, SoftMargin, TripletMargin,
+    };
     pub use crate::nn::{GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};
     pub use crate::optim::{
         AdaGrad, Adam, AdamW, ElasticNet, L1, L2, Penalty, RmsProp, Schedule, Sgd,

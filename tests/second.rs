@@ -314,3 +314,26 @@ fn what_grad_refuses_and_what_it_does_not_reach() {
     assert!(grads.wrt(&x).is_some());
     assert!(matches!(grad(&y, &[&x]), Err(Error::TapeConsumed { .. })));
 }
+
+#[test]
+fn losses() {
+    let (x, t) = (numbers(&[3, 4], 10), numbers(&[3, 4], 11));
+    let (p, labels) = (t.softmax(1).unwrap(), Tensor::from([2i64, 0, 3]));
+    gradgradcheck(|[x, t]| x.mse(t), [&x, &t]).unwrap();
+    gradgradcheck(|[x, t]| x.mae(t), [&x, &t]).unwrap();
+    gradgradcheck(|[x, t]| x.huber(t, 0.7), [&x, &t]).unwrap();
+    gradgradcheck(|[x, p]| x.bce_with_logits(p), [&x, &p]).unwrap();
+    gradgradcheck(|[x, p]| x.sigmoid().bce(p), [&x, &p]).unwrap();
+    gradgradcheck(|[x, p]| x.log_softmax(1)?.kl_div(p), [&x, &p]).unwrap();
+    gradgradcheck(|[x, p]| x.cross_entropy(p), [&x, &p]).unwrap();
+    let smooth = CrossEntropy::new().label_smoothing(0.2).reduction(Reduction::None);
+    gradgradcheck(|[x]| smooth.forward(x, &labels), [&numbers(&[4, 3], 13).t().unwrap()]).unwrap();
+    gradgradcheck(|[x]| x.log_softmax(1)?.nll_loss(&labels), [&x]).unwrap();
+    gradgradcheck(|[x]| FocalLoss::new(2.0).forward(x, &labels), [&x]).unwrap();
+    gradgradcheck(|[x]| MultiMargin::new().p(2).forward(x, &labels), [&x]).unwrap();
+    let triplet = TripletMargin::new(2.0).p(3.0);
+    gradgradcheck(|[a, p]| triplet.forward(a, p, &numbers(&[3, 4], 12)), [&x, &t]).unwrap();
+    let ctc = |x: &X| x.log_softmax(1)?.ctc_loss(&Tensor::from([1i64]), &[3], &[1]);
+    let e = gradgradcheck(|[x]| ctc(x), [&x]).unwrap_err();
+    assert!(matches!(e, Error::OnceDifferentiable { op: "ctc_loss" }), "{e}");
+}

@@ -6,6 +6,7 @@ pub mod bench_api;
 pub(crate) mod conv;
 pub(crate) mod copy;
 pub(crate) mod cross_entropy;
+pub(crate) mod ctc;
 pub(crate) mod embedding;
 pub(crate) mod exp;
 pub(crate) mod extreme;

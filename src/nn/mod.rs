@@ -25,8 +25,12 @@ mod watch;
 
 pub use crate::ops::BatchStats;
 pub use crate::ops::{Attention, AttentionMask, Rotary};
+pub use crate::ops::{
+    Bce, BceWithLogits, BinaryHinge, CosineEmbedding, CrossEntropy, CtcLoss, DiceLoss, FocalLoss,
+    GaussianNll, HingeEmbedding, Huber, KlDiv, Mae, MarginRanking, Mse, MultiMargin, NllLoss,
+    PoissonNll, Reduction, SmoothL1, SoftMargin, Targets, TripletMargin,
+};
 pub use crate::ops::{Conv2dParams, ConvTranspose2dParams, Padding, Pair, Pool2d};
-pub use crate::ops::{CrossEntropy, Mse, NllLoss, Reduction, Targets};
 pub use activation::{
     CELU, ELU, GEGLU, GELU, GELUTanh, GLU, Hardshrink, Hardsigmoid, Hardswish, LeakyReLU,
     LogSigmoid, LogSoftmax, Mish, ReLU, ReLU6, SELU, SiLU, Sigmoid, Softmax, Softmin, Softshrink,

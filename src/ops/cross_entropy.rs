@@ -5,12 +5,13 @@
 use std::fmt;
 
 use super::axes::Reduced;
+use super::loss::Within;
 use crate::autograd::{Op, apply};
 use crate::element::Element;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, label_place};
 use crate::float::Float;
 use crate::kernel::cross_entropy::{self as kernel, IGNORED, Setting};
-use crate::kernel::reduce;
+use crate::kernel::{pair, reduce};
 use crate::tensor::{Dims, Tensor};
 
 const OP: &str = "cross_entropy";
@@ -115,8 +116,10 @@ impl<T: Float> CrossEntropy<T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shapes do not fit each other or the weights, [`Error::Index`] for a label that is no class (it names the
-    /// label and its place), [`Error::Argument`] for a smoothing outside 0 to 1.
+    /// [`Error::Shape`] if the shapes do not fit each other or the weights, [`Error::Label`] for a label that is no class (it names the
+    /// label and its place), [`Error::Argument`] for a smoothing outside 0 to 1, class weights that are negative or not finite, and target
+    /// probabilities that are negative or do not sum to 1. (A sum may be off by 0.01, so that probabilities that were stored in half
+    /// precision pass.)
     pub fn forward<Y: Targets<T> + ?Sized>(
         &self,
         logits: &Tensor<T>,
@@ -148,14 +151,7 @@ impl<T: Float> CrossEntropy<T> {
             }
             Kind::Probabilities(p) => {
                 if p.shape() != logits.shape() {
-                    return Err(Error::shape(
-                        OP,
-                        format!(
-                            "logits of shape {:?} need target probabilities of the same shape, not {:?}",
-                            logits.shape(),
-                            p.shape()
-                        ),
-                    ));
+                    return Err(no_probabilities(logits, p, &loss.rows.out_shape()));
                 }
                 let examples: usize = loss.rows.out_shape().iter().product();
                 apply(Loss { denominator: T::of(examples as f64), ..loss }, [logits, p])
@@ -180,7 +176,8 @@ impl<T: Float> Tensor<T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shapes do not fit, [`Error::Index`] for a label that is no class.
+    /// [`Error::Shape`] if the shapes do not fit, [`Error::Label`] for a label that is no class, [`Error::Argument`] for probabilities
+    /// that are negative or do not sum to 1.
     pub fn cross_entropy<Y: Targets<T> + ?Sized>(&self, targets: &Y) -> Result<Tensor<T>> {
         CrossEntropy::new().forward(self, targets)
     }
@@ -258,7 +255,90 @@ pub(crate) fn check_weights<T: Float>(
                 w.shape()
             ),
         )),
-        w => Ok(w.map(Tensor::dense)),
+        w => w.map(|w| check_weight_values(op, w.dense())).transpose(),
+    }
+}
+
+fn check_weight_values<T: Float>(op: &'static str, weights: Tensor<T>) -> Result<Tensor<T>> {
+    let values = weights.as_slice().unwrap_or(&[]);
+    match values.iter().position(|&w| !(w >= T::ZERO && w.is_finite())) {
+        None => Ok(weights),
+        Some(c) => Err(Error::argument(
+            op,
+            format!("the weight of class {c} is {}; it must be finite and 0 or more", values[c]),
+        )),
+    }
+}
+
+/// The error of float targets where only labels will do.
+pub(crate) fn float_labels(op: &'static str) -> Error {
+    Error::argument(
+        op,
+        "the targets are floats, but labels are integers: a Tensor<i64>, such as targets.cast::<i64>()",
+    )
+}
+
+/// The error of float targets that are no probabilities by their shape; `labels` is the shape of labels.
+fn no_probabilities<T: Float>(logits: &Tensor<T>, p: &Tensor<T>, labels: &[usize]) -> Error {
+    let hint = if p.shape() == labels {
+        "; if these are labels, make them integers, a Tensor<i64>: targets.cast::<i64>()"
+    } else {
+        ""
+    };
+    Error::shape(
+        OP,
+        format!(
+            "logits of shape {:?} need target probabilities of the same shape, not {:?}{hint}",
+            logits.shape(),
+            p.shape()
+        ),
+    )
+}
+
+/// The index of the `i`-th element in row-major order.
+pub(crate) fn place(shape: &[usize], mut i: usize) -> Vec<usize> {
+    let mut at = vec![0; shape.len()];
+    for (at, &size) in at.iter_mut().zip(shape).rev() {
+        (*at, i) = (i % size, i / size);
+    }
+    at
+}
+
+/// How far the sum of target probabilities may be from 1.
+const SUM_TOLERANCE: f64 = 0.01;
+
+/// Refuses rows of probabilities that are none.
+fn check_distributions<T: Float>(rows: &Reduced, p: &Tensor<T>) -> Result<()> {
+    let (values, n) = (p.as_slice().unwrap_or(&[]), rows.count());
+    let row = |row| label_place(&place(&rows.out_shape(), row));
+    if let Some(i) = pair::first_failing(Within(T::ZERO, T::infinity()), values) {
+        return Err(Error::argument(
+            OP,
+            format!(
+                "the target probability of class {}{} is {}; probabilities are 0 or more",
+                i % n,
+                row(i / n),
+                values[i]
+            ),
+        ));
+    }
+    let last = Reduced {
+        axes: [p.rank() - 1].into_iter().collect(),
+        keepdim: false,
+        shape: p.shape().into(),
+    };
+    let sums = super::sum::fold(reduce::Sum, p, &last, T::ZERO);
+    // A sum of NaN is off as well.
+    let off = |sum: T| sum.is_nan() || (sum.as_f64() - 1.0).abs() > SUM_TOLERANCE;
+    match sums.iter().enumerate().find(|&(_, sum)| n > 0 && off(sum)) {
+        None => Ok(()),
+        Some((i, sum)) => Err(Error::argument(
+            OP,
+            format!(
+                "the target probabilities{} sum to {sum}, not 1; divide them by their sum, or take the softmax of scores",
+                row(i)
+            ),
+        )),
     }
 }
 
@@ -296,12 +376,7 @@ pub(crate) fn check_labels<T: Float>(
     });
     match bad {
         None => Ok(out),
-        Some((row, index)) => Err(Error::Index {
-            op,
-            index,
-            what: format!("the classes (label of row {row})"),
-            size: classes,
-        }),
+        Some((i, label)) => Err(Error::Label { op, label, place: place(&shape, i), classes }),
     }
 }
 
@@ -377,6 +452,60 @@ impl<T: Float> Loss<T> {
         (y, stats)
     }
 
+    /// The gradients once more, by tensor operations, so that they can be differentiated again: with q as in the kernel and y = ln softmax(x),
+    /// dx = g (e^y Σ q - q) and dp = -g (1-s) w y.
+    fn recorded(
+        &self,
+        x: &Tensor<T>,
+        p: Option<&Tensor<T>>,
+        g: &Tensor<T>,
+        needs: [bool; 2],
+    ) -> Result<[Option<Tensor<T>>; 2]> {
+        let axis = self.rows.axes.first().map_or(0, |&a| a as isize);
+        let g = match self.reduction {
+            Reduction::None => g.unsqueeze(axis)?,
+            Reduction::Sum => g.clone(),
+            Reduction::Mean => g.mul_scalar(T::ONE / self.denominator),
+        };
+        let (keep, y) = (T::ONE - self.smoothing, x.log_softmax(axis)?);
+        let weigh = |q: Tensor<T>| match &self.weights {
+            None => Ok(q),
+            Some(w) => {
+                // One for each class, and axes of size 1 for those after it.
+                let mut shape = vec![1; x.rank() - axis as usize];
+                shape[0] = w.len();
+                q.try_mul(&w.reshape(shape)?)
+            }
+        };
+        let dx = || {
+            let share = self.smoothing / T::of(self.rows.count() as f64);
+            let q = match p {
+                Some(p) => weigh(p.mul_scalar(keep).add_scalar(share))?,
+                None => self.distribution(share, keep),
+            };
+            y.exp().try_mul(&q.sum_axes(axis, true)?)?.try_sub(&q)?.try_mul(&g)
+        };
+        let dp = || weigh(y.mul_scalar(-keep))?.try_mul(&g);
+        Ok([needs[0].then(dx).transpose()?, needs[1].then(dp).transpose()?])
+    }
+
+    /// The q of labels, weighed.
+    fn distribution(&self, share: T, keep: T) -> Tensor<T> {
+        let n = self.rows.count();
+        let weight = |c: usize| self.weights.as_ref().map_or(T::ONE, |w| w.buffer()[c]);
+        let labels = self.labels.as_ref().and_then(Tensor::as_slice).unwrap_or(&[]);
+        let q = Tensor::build(&[self.rows.shape.iter().product()], |out| {
+            out.fill(T::ZERO);
+            for (row, &label) in out.chunks_mut(n.max(1)).zip(labels) {
+                if label != IGNORED {
+                    row.iter_mut().enumerate().for_each(|(c, q)| *q = share * weight(c));
+                    row[label as usize] += keep * weight(label as usize);
+                }
+            }
+        });
+        self.rows.unrows(&q)
+    }
+
     /// The gradients of logits and probabilities, of the latter only if asked for.
     fn gradients(
         &self,
@@ -412,45 +541,63 @@ impl<T: Float> Loss<T> {
 }
 
 impl<T: Float> Op<T, 1> for Loss<T> {
-    /// The logits as rows, and what the forward pass found out about each.
-    type Saved = (Tensor<T>, Tensor<T>);
+    /// The logits, the same as rows, and what the forward pass found out about each.
+    type Saved = (Tensor<T>, Tensor<T>, Tensor<T>);
     fn name(&self) -> &'static str {
         OP
     }
     fn forward(&self, [x]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, Self::Saved)> {
-        let x = self.rows.rows(x);
-        let (y, stats) = self.compute(&x, None);
-        Ok((y, (x, stats)))
+        let rows = self.rows.rows(x);
+        let (y, stats) = self.compute(&rows, None);
+        Ok((y, (x.clone(), rows, stats)))
     }
     fn vjp(
         &self,
-        (x, stats): Self::Saved,
+        (_, x, stats): Self::Saved,
         g: Tensor<T>,
         needs: [bool; 1],
     ) -> Result<[Option<Tensor<T>>; 1]> {
         let [dx, _] = self.gradients(&x, None, &stats, &g, [needs[0], false]);
         Ok([dx])
     }
+    fn vjp_recorded(
+        &self,
+        (x, ..): Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        let [dx, _] = self.recorded(&x, None, &g, [needs[0], false])?;
+        Ok([dx])
+    }
 }
 
 impl<T: Float> Op<T, 2> for Loss<T> {
-    /// Logits and probabilities as rows, and what the forward pass found out about each.
-    type Saved = (Tensor<T>, Tensor<T>, Tensor<T>);
+    /// Logits and probabilities, both as rows, and what the forward pass found out about each.
+    type Saved = ((Tensor<T>, Tensor<T>), (Tensor<T>, Tensor<T>, Tensor<T>));
     fn name(&self) -> &'static str {
         OP
     }
     fn forward(&self, [x, p]: [&Tensor<T>; 2]) -> Result<(Tensor<T>, Self::Saved)> {
-        let (x, p) = (self.rows.rows(x), self.rows.rows(p));
-        let (y, stats) = self.compute(&x, Some(&p));
-        Ok((y, (x, p, stats)))
+        let rows = (self.rows.rows(x), self.rows.rows(p));
+        check_distributions(&self.rows, &rows.1)?;
+        let (y, stats) = self.compute(&rows.0, Some(&rows.1));
+        Ok((y, ((x.clone(), p.clone()), (rows.0, rows.1, stats))))
     }
     fn vjp(
         &self,
-        (x, p, stats): Self::Saved,
+        (_, (x, p, stats)): Self::Saved,
         g: Tensor<T>,
         needs: [bool; 2],
     ) -> Result<[Option<Tensor<T>>; 2]> {
         Ok(self.gradients(&x, Some(&p), &stats, &g, needs))
+    }
+    fn vjp_recorded(
+        &self,
+        ((x, p), _): Self::Saved,
+        g: Tensor<T>,
+        needs: [bool; 2],
+    ) -> Result<[Option<Tensor<T>>; 2]> {
+        self.recorded(&x, Some(&p), &g, needs)
     }
 }
 

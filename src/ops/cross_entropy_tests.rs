@@ -56,7 +56,7 @@ fn gradients_with_every_option() {
                 };
                 let y = Tensor::from([4i32, 3, 0, 1]);
                 gradcheck(|[x]| loss.forward(x, &y), [&logits(&[4, 5])]).unwrap();
-                let p = Tensor::from_fn([4, 5], |i| (i % 4) as f64 * 0.2).unwrap();
+                let p = logits(&[4, 5]).softmax(1).unwrap();
                 gradcheck(|[x, p]| loss.forward(x, p), [&logits(&[4, 5]), &p]).unwrap();
                 let deep =
                     Tensor::from_vec((0..12).map(|i| i * 5 % 4).collect::<Vec<i64>>(), [2, 3, 2]);
@@ -109,11 +109,11 @@ fn mistakes_are_named() {
     let e = x.cross_entropy(&Tensor::from([1i64, 3])).unwrap_err();
     assert_eq!(
         e.to_string(),
-        "cross_entropy: index 3 is out of range for the classes (label of row 1) of size 3"
+        "cross_entropy: label 3 of row 1 is not a class: there are 3 classes (0..=2)"
     );
     assert!(matches!(
         x.cross_entropy(&Tensor::from([-1i64, 0])),
-        Err(Error::Index { index: -1, .. })
+        Err(Error::Label { label: -1, .. })
     ));
     assert!(matches!(x.cross_entropy(&Tensor::from([1i64])), Err(Error::Shape { .. })));
     assert!(matches!(x.cross_entropy(&logits(&[3, 2])), Err(Error::Shape { .. })));
@@ -128,4 +128,77 @@ fn mistakes_are_named() {
     assert!(matches!(nan.forward(&x, &y), Err(Error::Argument { .. })));
     let weights = CrossEntropy::new().class_weights(Tensor::from([1.0; 4]));
     assert!(matches!(weights.forward(&x, &y), Err(Error::Shape { .. })));
+}
+
+/// The rule for second derivatives against the plain one, and its own derivative.
+#[test]
+fn the_gradient_has_a_gradient() {
+    let w = Tensor::from([0.5f64, 1.5, 1.0, 2.0, 0.25]);
+    let x = logits(&[2, 5, 3]);
+    let turned = x.permute([1, 2, 0]).unwrap().copy().permute([2, 0, 1]).unwrap();
+    let p = logits(&[3, 5, 2]).transpose(0, 2).unwrap().softmax(1).unwrap();
+    let labels = Tensor::from([[4i64, -100, 0], [1, 1, 2]]);
+    for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+        for (smoothing, weights) in [(0.0, None), (0.3, Some(w.clone()))] {
+            let axis = class_axis(OP, &x).unwrap();
+            let labels = check_labels(OP, &labels, &x, axis, Some(-100)).unwrap();
+            let make = |labels: Option<Tensor<i64>>| Loss {
+                rows: Reduced::new(OP, x.shape(), axis, false).unwrap(),
+                denominator: labels.as_ref().map_or(6.0, |l| counted(l, weights.as_ref())),
+                labels,
+                weights: weights.clone(),
+                smoothing,
+                reduction,
+            };
+            let shape: &[usize] = if reduction == Reduction::None { &[2, 3] } else { &[] };
+            let g = Tensor::from_fn(shape, |i| 0.7 + 0.1 * i as f64).unwrap();
+            let close = |a: &Tensor<f64>, b: &Tensor<f64>| {
+                assert_eq!(a.shape(), b.shape());
+                assert!(a.iter().zip(b.iter()).all(|(a, b)| (a - b).abs() < 1e-12), "{a} {b}");
+            };
+            for x in [&x, &turned] {
+                let op = make(Some(labels.clone()));
+                let kept = || Op::<f64, 1>::forward(&op, [x]).unwrap().1;
+                let [plain] = op.vjp(kept(), g.clone(), [true]).unwrap();
+                let again = |x: &Tensor<f64>, g: &Tensor<f64>| {
+                    let (_, rows, stats) = kept();
+                    let [d] = op.vjp_recorded((x.clone(), rows, stats), g.clone(), [true])?;
+                    Ok(d.unwrap())
+                };
+                close(&again(x, &g).unwrap(), &plain.unwrap());
+                gradcheck(|[x, g]| again(x, g), [x, &g]).unwrap();
+
+                let op = make(None);
+                let kept = || Op::<f64, 2>::forward(&op, [x, &p]).unwrap().1;
+                let plain = op.vjp(kept(), g.clone(), [true; 2]).unwrap();
+                for side in [0, 1] {
+                    let again = |x: &Tensor<f64>, p: &Tensor<f64>, g: &Tensor<f64>| {
+                        let kept = ((x.clone(), p.clone()), kept().1);
+                        let both = op.vjp_recorded(kept, g.clone(), [true; 2])?;
+                        Ok(both[side].clone().unwrap())
+                    };
+                    close(&again(x, &p, &g).unwrap(), plain[side].as_ref().unwrap());
+                    gradcheck(|[x, p, g]| again(x, p, g), [x, &p, &g]).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_and_probabilities_are_checked() {
+    let x = logits(&[2, 3]);
+    let y = Tensor::from([0i64, 1]);
+    let argument = |y: Result<Tensor<f64>>| matches!(y, Err(Error::Argument { .. }));
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        let loss = CrossEntropy::new().class_weights(Tensor::from([1.0, bad, 0.0]));
+        assert!(argument(loss.forward(&x, &y)));
+        assert!(argument(x.cross_entropy(&Tensor::from([[0.2, 0.8, 0.0], [1.0, bad, 1.0]]))));
+    }
+    // Rounded to half precision, the sum may be a little off; by a tenth is a mistake.
+    assert!(x.cross_entropy(&Tensor::from([[0.333, 0.333, 0.333], [0.0, 1.0, 0.0]])).is_ok());
+    assert!(argument(x.cross_entropy(&Tensor::from([[0.3, 0.3, 0.3], [0.0, 1.0, 0.0]]))));
+    assert!(argument(x.cross_entropy(&Tensor::from([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))));
+    let none = Tensor::<f64>::zeros([0, 3]).unwrap();
+    assert!(none.cross_entropy(&none).unwrap().item().unwrap().is_nan());
 }

@@ -17,6 +17,7 @@ pub(crate) mod float_only;
 mod gated;
 mod index;
 pub(crate) mod linear;
+mod loss;
 mod matmul;
 mod mse;
 mod nll;
@@ -40,6 +41,11 @@ mod window;
 pub use attention::{Attention, AttentionMask};
 pub use conv::{Conv2dParams, ConvTranspose2dParams};
 pub use cross_entropy::{CrossEntropy, Reduction, Targets};
+pub use loss::{
+    Bce, BceWithLogits, BinaryHinge, CosineEmbedding, CtcLoss, DiceLoss, FocalLoss, GaussianNll,
+    HingeEmbedding, Huber, KlDiv, Mae, MarginRanking, MultiMargin, PoissonNll, SmoothL1,
+    SoftMargin, TripletMargin,
+};
 pub use mse::Mse;
 pub use nll::NllLoss;
 pub use norm::BatchStats;

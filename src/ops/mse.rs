@@ -1,10 +1,9 @@
 //! Mean squared error: y = Σ (x - t)² / n; dx = 2 g (x - t) / n = -dt.
 
 use super::cross_entropy::Reduction;
-use crate::autograd::{Op, apply};
-use crate::error::{Error, Result};
+use super::loss::pointwise::{Pointwise, pointwise};
+use crate::error::Result;
 use crate::float::Float;
-use crate::kernel::pair;
 use crate::tensor::Tensor;
 
 /// Squared error, as the mean unless [`reduction`](Self::reduction) says otherwise: `Mse::new().forward(&pred, &target)?`.
@@ -37,65 +36,36 @@ impl Mse {
     /// The loss. The mean of no elements is NaN, their sum 0.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless both shapes are the same.
+    /// [`Error::Shape`](crate::Error::Shape) unless both shapes are the same.
     pub fn forward<T: Float>(&self, pred: &Tensor<T>, target: &Tensor<T>) -> Result<Tensor<T>> {
-        if pred.shape() != target.shape() {
-            return Err(Error::shape(
-                "mse",
-                format!(
-                    "the prediction has shape {:?}, the target {:?}; they must be the same, for example by reshaping one of them",
-                    pred.shape(),
-                    target.shape()
-                ),
-            ));
-        }
-        apply(*self, [pred, target])
+        pointwise(Square, self.reduction, pred, target)
     }
 }
 
-impl<T: Float> Op<T, 2> for Mse {
-    type Saved = (Tensor<T>, Tensor<T>);
-    fn name(&self) -> &'static str {
-        "mse"
+#[derive(Clone, Copy)]
+struct Square;
+
+impl<T: Float> Pointwise<T> for Square {
+    const NAME: &'static str = "mse";
+    #[inline(always)]
+    fn f<const FMA: bool>(self, x: T, t: T) -> T {
+        (x - t) * (x - t)
     }
-    fn forward(&self, [x, t]: [&Tensor<T>; 2]) -> Result<(Tensor<T>, Self::Saved)> {
-        let (x, t) = (x.dense(), t.dense());
-        let (a, b) = (x.as_slice().unwrap_or(&[]), t.as_slice().unwrap_or(&[]));
-        let y = match self.reduction {
-            Reduction::None => Tensor::build(x.shape(), |out| {
-                out.iter_mut()
-                    .zip(a.iter().zip(b))
-                    .for_each(|(o, (&a, &b))| *o = (a - b) * (a - b));
-            }),
-            Reduction::Sum => Tensor::scalar(pair::squared_distance(a, b)),
-            Reduction::Mean => Tensor::scalar(pair::squared_distance(a, b) / T::of(a.len() as f64)),
-        };
-        Ok((y, (x, t)))
+    #[inline(always)]
+    fn dx<const FMA: bool>(self, x: T, t: T) -> T {
+        let d = x - t;
+        d + d
     }
-    fn vjp(
-        &self,
-        (x, t): Self::Saved,
-        g: Tensor<T>,
-        needs: [bool; 2],
-    ) -> Result<[Option<Tensor<T>>; 2]> {
-        let (a, b) = (x.as_slice().unwrap_or(&[]), t.as_slice().unwrap_or(&[]));
-        let g = g.dense();
-        let g = g.as_slice().unwrap_or(&[]);
-        let d = |sign: f64| {
-            let two = match self.reduction {
-                Reduction::Mean => T::of(2.0 * sign / a.len() as f64),
-                _ => T::of(2.0 * sign),
-            };
-            Tensor::build(x.shape(), |out| match self.reduction {
-                Reduction::None => {
-                    for (o, (&g, (&a, &b))) in out.iter_mut().zip(g.iter().zip(a.iter().zip(b))) {
-                        *o = two * g * (a - b);
-                    }
-                }
-                _ => pair::scaled_difference(two * g[0], a, b, out),
-            })
-        };
-        Ok([needs[0].then(|| d(1.0)), needs[1].then(|| d(-1.0))])
+    #[inline(always)]
+    fn dt<const FMA: bool>(self, x: T, t: T) -> T {
+        let d = t - x;
+        d + d
+    }
+    fn slope(self, x: &Tensor<T>, t: &Tensor<T>) -> Result<Tensor<T>> {
+        Ok(x.try_sub(t)?.mul_scalar(T::of(2.0)))
+    }
+    fn target_slope(self, x: &Tensor<T>, t: &Tensor<T>) -> Result<Tensor<T>> {
+        Ok(t.try_sub(x)?.mul_scalar(T::of(2.0)))
     }
 }
 
@@ -110,7 +80,7 @@ impl<T: Float> Tensor<T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] unless both shapes are the same: `[32]` against `[32, 1]` would silently compare all with all.
+    /// [`Error::Shape`](crate::Error::Shape) unless both shapes are the same: `[32]` against `[32, 1]` would silently compare all with all.
     pub fn mse(&self, target: &Tensor<T>) -> Result<Tensor<T>> {
         Mse::new().forward(self, target)
     }
@@ -119,18 +89,14 @@ impl<T: Float> Tensor<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::autograd::gradcheck;
+    use crate::error::Error;
+    use crate::ops::loss::pointwise::tests::check_all;
 
     #[test]
     fn gradients_of_both_sides() {
-        let x = Tensor::from_fn([3, 4], |i| (i * 5 % 7) as f64).unwrap();
-        let s = Tensor::from_fn([4, 3], |i| i as f64 * 0.3).unwrap();
-        let t = s.with_layout(s.layout().permute(&[1, 0]));
-        for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
-            let loss = Mse::new().reduction(reduction);
-            gradcheck(|[x, t]| loss.forward(x, t), [&x, &t]).unwrap();
-            gradcheck(|[x]| loss.forward(x, &t), [&x]).unwrap();
-        }
+        let x = Tensor::from_fn([4, 3], |i| (i * 5 % 7) as f64).unwrap();
+        let t = Tensor::from_fn([4, 3], |i| i as f64 * 0.3).unwrap();
+        check_all(Square, &x, &t);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use super::axes::Reduced;
 use super::cross_entropy::{
-    Kind, Reduction, Targets, check_labels, check_weights, class_axis, counted,
+    Kind, Reduction, Targets, check_labels, check_weights, class_axis, counted, float_labels,
 };
 use crate::autograd::{Op, apply};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::float::Float;
 use crate::kernel::cross_entropy::IGNORED;
 use crate::tensor::Tensor;
@@ -46,15 +46,33 @@ impl<T: Float> NllLoss<T> {
         Self::default()
     }
 
+    /// Sets [`ignore_index`](Self::ignore_index).
+    pub fn ignore_index(mut self, label: i64) -> Self {
+        self.ignore_index = Some(label);
+        self
+    }
+
+    /// Sets [`class_weights`](Self::class_weights).
+    pub fn class_weights(mut self, weights: Tensor<T>) -> Self {
+        self.class_weights = Some(weights);
+        self
+    }
+
+    /// Sets [`reduction`](Self::reduction).
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
     /// The loss of log-probabilities `[n, classes]`, `[n, classes, d1, …]` or `[classes]` for labels of that shape without the
     /// axis of classes.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shapes do not fit, [`Error::Index`] for a label that is no class, [`Error::Argument`] for targets that
-    /// are no labels.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit, [`Error::Label`](crate::Error::Label) for a label that is no class, [`Error::Argument`](crate::Error::Argument) for targets that
+    /// are no labels, and class weights that are negative or not finite.
     pub fn forward<Y: Targets<T> + ?Sized>(&self, x: &Tensor<T>, labels: &Y) -> Result<Tensor<T>> {
         let Kind::Labels(labels) = labels.kind() else {
-            return Err(Error::argument(OP, "the targets are floats; labels are integers"));
+            return Err(float_labels(OP));
         };
         let axis = class_axis(OP, x)?;
         let weights = check_weights(OP, self.class_weights.as_ref(), x.shape()[axis])?;
@@ -120,12 +138,43 @@ impl<T: Float> Op<T, 1> for Nll<T> {
         });
         Ok([Some(self.rows.unrows(&d))])
     }
+    fn vjp_recorded(
+        &self,
+        _: (),
+        g: Tensor<T>,
+        needs: [bool; 1],
+    ) -> Result<[Option<Tensor<T>>; 1]> {
+        // The loss is linear in x, so its slope is a constant.
+        let [slope] = self.vjp((), g.ones_like(), needs)?;
+        let axis = self.rows.axes.first().map_or(0, |&a| a as isize);
+        let g = if self.each { g.unsqueeze(axis)? } else { g };
+        Ok([slope.map(|slope| slope.try_mul(&g)).transpose()?])
+    }
+}
+
+impl<T: Float> Tensor<T> {
+    /// The mean negative log-likelihood of labels under these log-probabilities; for options see [`NllLoss`](crate::nn::NllLoss).
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let p: Tensor = Tensor::from([[0.5, 0.5], [0.125, 0.875]]);
+    /// let loss = p.ln().nll_loss(&Tensor::from([0i64, 0]))?;
+    /// assert!((loss.item()? - 4f32.ln()).abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`NllLoss::forward`](crate::nn::NllLoss::forward).
+    pub fn nll_loss<Y: Targets<T> + ?Sized>(&self, labels: &Y) -> Result<Tensor<T>> {
+        NllLoss::new().forward(self, labels)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::autograd::gradcheck;
+    use crate::error::Error;
 
     #[test]
     fn by_hand_and_gradients() {
@@ -142,9 +191,23 @@ mod tests {
             };
             assert_eq!(got.to_vec(), want);
             gradcheck(|[x]| loss.forward(x, &y), [&x]).unwrap();
+            // Its gradient is linear in the gradient of the loss.
+            let labels = check_labels(OP, &y, &x, 1, Some(0)).unwrap();
+            let op = Nll {
+                rows: Reduced::new(OP, x.shape(), 1, false).unwrap(),
+                labels,
+                weights: Some(w.clone()),
+                divisor: 5.0,
+                each: reduction == Reduction::None,
+            };
+            let rule = |g: &Tensor<f64>| Ok(op.vjp_recorded((), g.clone(), [true])?[0].clone());
+            let g = Tensor::from([2.0, 3.0, 4.0]);
+            let g = if op.each { g } else { Tensor::scalar(2.0) };
+            assert_eq!(rule(&g).unwrap(), op.vjp((), g.clone(), [true]).unwrap()[0]);
+            gradcheck(|[g]| Ok(rule(g)?.unwrap()), [&g]).unwrap();
         }
         assert!(matches!(NllLoss::new().forward(&x, &x), Err(Error::Argument { .. })));
         let wrong = Tensor::from([2i64, 7, 1]);
-        assert!(matches!(NllLoss::new().forward(&x, &wrong), Err(Error::Index { index: 7, .. })));
+        assert!(matches!(NllLoss::new().forward(&x, &wrong), Err(Error::Label { label: 7, .. })));
     }
 }

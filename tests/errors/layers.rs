@@ -112,15 +112,15 @@ fn losses() {
     let logits = zeros([4, 3]);
     t.says(
         || logits.cross_entropy(&Tensor::from([0i64, 1, 2, 3])),
-        "cross_entropy: index 3 is out of range for the classes (label of row 3) of size 3",
+        "cross_entropy: label 3 of row 3 is not a class: there are 3 classes (0..=2)",
     );
     t.says(
         || logits.cross_entropy(&Tensor::from([0i64, 1, 2, -1])),
-        "cross_entropy: index -1 is out of range for the classes (label of row 3) of size 3",
+        "cross_entropy: label -1 of row 3 is not a class: there are 3 classes (0..=2)",
     );
     t.says(|| logits.cross_entropy(&Tensor::from([0i64, 1, 2])), "cross_entropy: logits of shape [4, 3] (classes on axis 1) need labels of shape [4], not [3]");
     t.says(|| logits.cross_entropy(&Tensor::from([[0i64], [1], [2], [0]])), "cross_entropy: logits of shape [4, 3] (classes on axis 1) need labels of shape [4], not [4, 1]");
-    t.says(|| logits.cross_entropy(&zeros([4])), "cross_entropy: logits of shape [4, 3] need target probabilities of the same shape, not [4]");
+    t.says(|| logits.cross_entropy(&zeros([4])), "cross_entropy: logits of shape [4, 3] need target probabilities of the same shape, not [4]; if these are labels, make them integers, a Tensor<i64>: targets.cast::<i64>()");
     t.says(|| logits.cross_entropy(&zeros([4, 2])), "cross_entropy: logits of shape [4, 3] need target probabilities of the same shape, not [4, 2]");
     t.says(|| Tensor::<f32>::scalar(0.0).cross_entropy(&Tensor::<i64>::scalar(0)), "cross_entropy: the logits are a single number; they need an axis of classes: [classes], [n, classes] or [n, classes, …]");
     let labels = Tensor::from([0i64, 1, 2, 0]);
@@ -139,7 +139,7 @@ fn losses() {
     );
     t.says(
         || NllLoss::new().forward(&logits, &Tensor::from([0i64, 1, 2, 5])),
-        "nll_loss: index 5 is out of range for the classes (label of row 3) of size 3",
+        "nll_loss: label 5 of row 3 is not a class: there are 3 classes (0..=2)",
     );
     t.says(|| zeros([4, 3]).mse(&zeros([4])), "mse: the prediction has shape [4, 3], the target [4]; they must be the same, for example by reshaping one of them");
     t.says(|| Mse::new().forward(&zeros([4, 1]), &zeros([4])), "mse: the prediction has shape [4, 1], the target [4]; they must be the same, for example by reshaping one of them");

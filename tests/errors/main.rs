@@ -3,6 +3,7 @@
 mod data;
 mod files;
 mod layers;
+mod losses;
 mod tensors;
 mod training;
 

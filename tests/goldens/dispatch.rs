@@ -1,6 +1,6 @@
 //! The table of operators: the reference kit's name and attributes, and the call that gradus offers for it.
 
-use gradus::nn::{Conv2dParams, ConvTranspose2dParams, NllLoss};
+use gradus::nn::{Conv2dParams, ConvTranspose2dParams};
 use gradus::prelude::*;
 use gradus::{Index, Slice};
 use serde_json::Value;
@@ -40,14 +40,6 @@ fn axes(a: &Value, rank: usize) -> Vec<isize> {
     if a["axes"].is_null() { (0..rank as isize).collect() } else { ints(&a["axes"]) }
 }
 
-fn reduction(a: &Value) -> Reduction {
-    match a["reduction"].as_str().unwrap() {
-        "mean" => Reduction::Mean,
-        "sum" => Reduction::Sum,
-        _ => Reduction::None,
-    }
-}
-
 /// `None` if gradus has no such operator.
 pub fn run<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
     let one = |r: Result<Tensor<T>>| r.map(|y| vec![("y".to_string(), Output::Float(y))]);
@@ -56,7 +48,7 @@ pub fn run<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
     {
         return Some(one(y));
     }
-    if let Some(y) = layers(case, i).or_else(|| losses(case, i)) {
+    if let Some(y) = layers(case, i).or_else(|| penalties(case, i)) {
         return Some(one(y));
     }
     if let Some(y) = crate::norm::run(case, i) {
@@ -68,7 +60,7 @@ pub fn run<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
     if let Some(y) = crate::attention::run(case, i) {
         return Some(y);
     }
-    several(case, i)
+    crate::losses::run(case, i).or_else(|| several(case, i))
 }
 
 fn elementwise<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
@@ -277,31 +269,9 @@ fn layers<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
     })
 }
 
-fn losses<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
+fn penalties<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
     let a = &case.attrs;
     Some(match &*case.op {
-        "mse_loss" => Mse::new().reduction(reduction(a)).forward(i.get("x"), i.get("target")),
-        "cross_entropy" => {
-            let mut loss = CrossEntropy::new()
-                .reduction(reduction(a))
-                .label_smoothing(number(&a["label_smoothing"]))
-                .ignore_index(int(&a["ignore_index"]) as i64);
-            if let Some(w) = i.maybe("weight") {
-                loss = loss.class_weights(w.clone());
-            }
-            match i.ints.get("target") {
-                Some(t) => loss.forward(i.get("x"), t),
-                None => loss.forward(i.get("x"), i.get("target")),
-            }
-        }
-        "nll_loss" => {
-            let loss = NllLoss {
-                ignore_index: Some(int(&a["ignore_index"]) as i64),
-                class_weights: i.maybe("weight").cloned(),
-                reduction: reduction(a),
-            };
-            loss.forward(i.get("x"), &i.ints["target"])
-        }
         "l1_penalty" => L1::new(number(&a["lambda"])).of(&i.all("w")),
         "l2_penalty" => L2::new(number(&a["lambda"]) * number(&a["factor"])).of(&i.all("w")),
         "elastic_net_penalty" => {

@@ -7,6 +7,7 @@
 mod attention;
 mod case;
 mod dispatch;
+mod losses;
 mod norm;
 mod optim;
 mod rnn;
