@@ -37,8 +37,8 @@ pub use activation::{
     Softsign, SwiGLU, Tanh, Tanhshrink,
 };
 pub use attention::{
-    Alibi, Attend, Blocked, KvCache, LearnedPositions, LearnedPositionsBuilder, MultiHeadAttention,
-    MultiHeadAttentionBuilder, SinusoidalPositions,
+    Alibi, Attend, Blocked, KvCache, LearnedPositions, LearnedPositionsBuilder, MemoryCache,
+    MultiHeadAttention, MultiHeadAttentionBuilder, SinusoidalPositions,
 };
 pub use conv::{Conv2d, Conv2dBuilder};
 pub use dense::{Dense, DenseBuilder};
@@ -67,6 +67,6 @@ pub use recurrent::{RecurrentBuilder, RecurrentWeights};
 pub use sequential::{BoxedLayer, Sequential};
 pub use thresholds::{Hardtanh, Identity, Softmax2d, Softplus, Threshold};
 pub use transformer::{
-    Activation, Transformer, TransformerBuilder, TransformerDecoder, TransformerDecoderLayer,
-    TransformerEncoder, TransformerEncoderLayer,
+    Activation, DecoderCache, Transformer, TransformerBuilder, TransformerDecoder,
+    TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
 };

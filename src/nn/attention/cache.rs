@@ -87,6 +87,43 @@ impl<T: Float> KvCache<T> {
     }
 }
 
+/// The keys and values of a memory that an attention layer looks at in every step: computed at the first, and again when another memory comes. It is
+/// of one layer as it is now: start a new one when the parameters have changed.
+#[derive(Clone, Debug)]
+pub struct MemoryCache<T: Float = f32> {
+    /// The memory, held so that its buffer stays its own, and its keys and values: \[batch, heads, positions, d\].
+    known: Option<[Tensor<T>; 3]>,
+}
+
+impl<T: Float> Default for MemoryCache<T> {
+    fn default() -> Self {
+        MemoryCache { known: None }
+    }
+}
+
+impl<T: Float> MemoryCache<T> {
+    /// An empty one.
+    pub fn new() -> Self {
+        MemoryCache::default()
+    }
+
+    /// The keys and values of this memory; `project` computes them if they are not known.
+    pub(super) fn of(
+        &mut self,
+        memory: &Tensor<T>,
+        project: impl FnOnce() -> Result<(Tensor<T>, Tensor<T>)>,
+    ) -> Result<(Tensor<T>, Tensor<T>)> {
+        if let Some([known, k, v]) = &self.known
+            && known.same(memory)
+        {
+            return Ok((k.clone(), v.clone()));
+        }
+        let (k, v) = project()?;
+        self.known = Some([memory.detach(), k.clone(), v.clone()]);
+        Ok((k, v))
+    }
+}
+
 /// Zeros for `room` positions like these.
 fn room_for<T: Float>(like: &Tensor<T>, room: usize) -> Result<Tensor<T>> {
     let s = like.shape();

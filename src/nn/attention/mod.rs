@@ -8,7 +8,7 @@ mod positions;
 mod tests;
 
 pub use build::MultiHeadAttentionBuilder;
-pub use cache::KvCache;
+pub use cache::{KvCache, MemoryCache};
 pub use masks::{Attend, Blocked};
 pub use positions::{Alibi, LearnedPositions, LearnedPositionsBuilder, SinusoidalPositions};
 
@@ -181,12 +181,7 @@ impl<T: Float> MultiHeadAttention<T> {
     /// holds has no gradient.
     pub fn continued(&self, x: &Tensor<T>, cache: &mut KvCache<T>) -> Result<Tensor<T>> {
         let mut run = || {
-            if self.mode.is_training() || x.is_recorded() {
-                return Err(Error::argument(
-                    NAME,
-                    "a cache holds no gradients: use it with the model, not with the copy that tape.watch returned",
-                ));
-            }
+            self.check_no_gradients(x)?;
             let start = cache.len();
             let new = self.heads(x, x, x, start)?;
             let (k, v) = cache.extend(&new.k, &new.v)?;
@@ -197,6 +192,65 @@ impl<T: Float> MultiHeadAttention<T> {
             self.joined(&y, x.rank())
         };
         run().map_err(|e| self.locate(e))
+    }
+
+    /// [`attend`](Self::attend) to a memory that stays the same from step to step: its keys and values are computed once.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// use gradus::nn::{MemoryCache, MultiHeadAttention};
+    /// let mut rng = gradus::rng(0);
+    /// let mha: MultiHeadAttention = MultiHeadAttention::new(8, 2).build(&mut rng)?;
+    /// let (x, memory) = (Tensor::randn([1, 1, 8], &mut rng)?, Tensor::randn([1, 20, 8], &mut rng)?);
+    /// let mut cache = MemoryCache::new();
+    /// let y = mha.attend_memory(&x, &memory, &Attend::new(), &mut cache)?;
+    /// assert_eq!(y, mha.attend(&x, &memory, &memory, &Attend::new())?);
+    /// assert_eq!(y, mha.attend_memory(&x, &memory, &Attend::new(), &mut cache)?);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`attend`](Self::attend), and [`Error::Argument`] in a watched copy: what a cache holds has no gradient.
+    pub fn attend_memory(
+        &self,
+        query: &Tensor<T>,
+        memory: &Tensor<T>,
+        options: &Attend<T>,
+        cache: &mut MemoryCache<T>,
+    ) -> Result<Tensor<T>> {
+        let mut run = || {
+            self.check_no_gradients(query)?;
+            self.check(query, memory, memory)?;
+            let (k, v) = cache.of(memory, || {
+                let k = self.turned(self.split(&self.project(1, memory)?, self.kv_heads)?, 0)?;
+                Ok((k, self.split(&self.project(2, memory)?, self.kv_heads)?))
+            })?;
+            let q = self.turned(self.split(&self.project(0, query)?, self.num_heads)?, 0)?;
+            let x = Heads { q, k, v };
+            let options = self.options(&x, options, query.rank())?;
+            let (k, v) = self.with_extra(&x)?;
+            let y = x.q.scaled_dot_product_attention(&k, &v, &options)?;
+            self.joined(&y, query.rank())
+        };
+        run().map_err(|e| self.locate(e))
+    }
+
+    fn check_no_gradients(&self, x: &Tensor<T>) -> Result<()> {
+        if self.mode.is_training() || x.is_recorded() {
+            return Err(Error::argument(
+                NAME,
+                "a cache holds no gradients: use it with the model, not with the copy that tape.watch returned",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Queries or keys turned by their positions, the first of which is `start`, if the layer does so.
+    fn turned(&self, x: Tensor<T>, start: usize) -> Result<Tensor<T>> {
+        match &self.rotary {
+            Some(r) => r.forward_at(&x, start),
+            None => Ok(x),
+        }
     }
 
     /// Projects and splits into heads; the first position of all three is `start`, for rotary positions.
@@ -211,10 +265,7 @@ impl<T: Float> MultiHeadAttention<T> {
         let q = self.split(&self.project(0, query)?, self.num_heads)?;
         let k = self.split(&self.project(1, key)?, self.kv_heads)?;
         let v = self.split(&self.project(2, value)?, self.kv_heads)?;
-        let (q, k) = match &self.rotary {
-            Some(r) => (r.forward_at(&q, start)?, r.forward_at(&k, start)?),
-            None => (q, k),
-        };
+        let (q, k) = (self.turned(q, start)?, self.turned(k, start)?);
         Ok(Heads { q, k, v })
     }
 

@@ -6,8 +6,32 @@ use super::{Activation, TransformerBuilder, feed_forward, part};
 use crate::Module;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::nn::{Attend, Dense, Dropout, KvCache, Layer, LayerNorm, MultiHeadAttention};
+use crate::nn::{
+    Attend, Dense, Dropout, KvCache, Layer, LayerNorm, MemoryCache, MultiHeadAttention,
+};
 use crate::tensor::Tensor;
+
+/// What a decoder layer keeps from step to step: keys and values of the positions so far and of the memory.
+#[derive(Clone, Debug)]
+pub struct DecoderCache<T: Float = f32> {
+    /// Of the sequence itself.
+    pub itself: KvCache<T>,
+    /// Of the memory.
+    pub memory: MemoryCache<T>,
+}
+
+impl<T: Float> DecoderCache<T> {
+    /// An empty one.
+    pub fn new() -> Self {
+        DecoderCache { itself: KvCache::new(), memory: MemoryCache::new() }
+    }
+}
+
+impl<T: Float> Default for DecoderCache<T> {
+    fn default() -> Self {
+        DecoderCache::new()
+    }
+}
 
 /// A layer of a decoder: x = norm1(x + attention(x)), x = norm2(x + attention(x, memory)), then norm3(x + W₂ act(W₁ x)), or with the
 /// normalisations first.
@@ -65,10 +89,15 @@ impl<T: Float> TransformerDecoderLayer<T> {
         itself: &Attend<T>,
         of_memory: &Attend<T>,
     ) -> Result<Tensor<T>> {
-        self.run(x, memory, of_memory, |x| self.self_attn.attend(x, x, x, itself))
+        self.run(
+            x,
+            |x| self.self_attn.attend(x, x, x, itself),
+            |x| self.multihead_attn.attend(x, memory, memory, of_memory),
+        )
     }
 
-    /// Positions that continue those in the cache, see [`MultiHeadAttention::continued`].
+    /// Positions that continue those in the cache, see [`MultiHeadAttention::continued`], with the memory's keys and values computed at the first step
+    /// alone.
     ///
     /// # Errors
     /// As there.
@@ -76,24 +105,25 @@ impl<T: Float> TransformerDecoderLayer<T> {
         &self,
         x: &Tensor<T>,
         memory: &Tensor<T>,
-        cache: &mut KvCache<T>,
+        cache: &mut DecoderCache<T>,
         of_memory: &Attend<T>,
     ) -> Result<Tensor<T>> {
-        self.run(x, memory, of_memory, |x| self.self_attn.continued(x, cache))
+        self.run(
+            x,
+            |x| self.self_attn.continued(x, &mut cache.itself),
+            |x| self.multihead_attn.attend_memory(x, memory, of_memory, &mut cache.memory),
+        )
     }
 
     fn run(
         &self,
         x: &Tensor<T>,
-        memory: &Tensor<T>,
-        of_memory: &Attend<T>,
         attention: impl FnOnce(&Tensor<T>) -> Result<Tensor<T>>,
+        of_memory: impl FnOnce(&Tensor<T>) -> Result<Tensor<T>>,
     ) -> Result<Tensor<T>> {
         let (first, drop) = (self.norm_first, &self.dropout);
         let x = part(x, &self.norm1, first, drop, attention)?;
-        let x = part(&x, &self.norm2, first, drop, |x| {
-            self.multihead_attn.attend(x, memory, memory, of_memory)
-        })?;
+        let x = part(&x, &self.norm2, first, drop, of_memory)?;
         part(&x, &self.norm3, first, drop, |x| {
             feed_forward(x, [&self.linear1, &self.linear2], self.activation, drop)
         })
@@ -170,11 +200,27 @@ impl<T: Float> TransformerDecoder<T> {
     }
 
     /// Empty caches for [`continued`](Self::continued), one for each layer.
-    pub fn caches(&self) -> Vec<KvCache<T>> {
-        self.layers.iter().map(|_| KvCache::new()).collect()
+    pub fn caches(&self) -> Vec<DecoderCache<T>> {
+        self.layers.iter().map(|_| DecoderCache::new()).collect()
     }
 
-    /// Positions that continue those in the caches: what a causal mask gives for the whole sequence, step by step.
+    /// Positions that continue those in the caches: what a causal mask gives for the whole sequence, step by step. The memory's keys and values are
+    /// computed at the first step alone.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// use gradus::nn::TransformerDecoder;
+    /// let mut rng = gradus::rng(0);
+    /// let model: TransformerDecoder = TransformerDecoder::new(8, 2, 2).dim_feedforward(16).build(&mut rng)?;
+    /// let (x, memory) = (Tensor::randn([1, 3, 8], &mut rng)?, Tensor::randn([1, 6, 8], &mut rng)?);
+    /// let whole = model.forward_with(&x, &memory, &Attend::new().causal(true), &Attend::new())?;
+    /// let mut caches = model.caches();
+    /// for i in 0..3 {
+    ///     let y = model.continued(&x.narrow(1, i, 1)?, &memory, &mut caches, &Attend::new())?;
+    ///     assert!((y - whole.narrow(1, i, 1)?).abs().max()?.item()? < 1e-5);
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Argument`] if there is not a cache for each layer; otherwise as [`MultiHeadAttention::continued`].
@@ -182,7 +228,7 @@ impl<T: Float> TransformerDecoder<T> {
         &self,
         x: &Tensor<T>,
         memory: &Tensor<T>,
-        caches: &mut [KvCache<T>],
+        caches: &mut [DecoderCache<T>],
         of_memory: &Attend<T>,
     ) -> Result<Tensor<T>> {
         if caches.len() != self.layers.len() {

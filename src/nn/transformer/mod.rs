@@ -14,7 +14,7 @@ mod encoder;
 mod tests;
 
 pub use both::Transformer;
-pub use decoder::{TransformerDecoder, TransformerDecoderLayer};
+pub use decoder::{DecoderCache, TransformerDecoder, TransformerDecoderLayer};
 pub use encoder::{TransformerEncoder, TransformerEncoderLayer};
 
 use std::marker::PhantomData;

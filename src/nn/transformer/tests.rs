@@ -114,6 +114,11 @@ fn step_by_step_is_all_at_once() {
             decoder.continued(&x.narrow(1, at, n).unwrap(), &memory, &mut caches, &all).unwrap();
         near(&y, &whole.narrow(1, at, n).unwrap());
     }
+    // Another memory is noticed.
+    let memory = wave(&[2, 3, 8], 4);
+    let whole = decoder.forward_with(&x, &memory, &causal, &all).unwrap();
+    caches.iter_mut().for_each(|c| c.itself.clear());
+    near(&decoder.continued(&x, &memory, &mut caches, &all).unwrap(), &whole);
     let e = decoder.continued(&x, &memory, &mut caches[..1], &all).unwrap_err().to_string();
     assert_eq!(e, "TransformerDecoder: 1 caches for 2 layers");
 }
