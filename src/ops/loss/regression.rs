@@ -142,9 +142,9 @@ struct Absolute;
 /// The sign of x, 0 at 0, NaN of NaN.
 #[inline(always)]
 fn sign<T: Float>(x: T) -> T {
-    let side = if x > T::ZERO { T::ONE } else { -T::ONE };
     // x itself where it is 0 or NaN.
-    if x < T::ZERO || x > T::ZERO { side } else { x }
+    let low = if x < T::ZERO { -T::ONE } else { x };
+    if x > T::ZERO { T::ONE } else { low }
 }
 
 impl<T: Float> Pointwise<T> for Absolute {
