@@ -101,7 +101,7 @@ pub mod prelude {
     pub use crate::element::{DType, Element, Num};
     pub use crate::error::{Error, Result};
     pub use crate::float::Float;
-    pub use crate::io::Checkpoint;
+    pub use crate::io::{Checkpoint, OptimizerCheckpoint};
     pub use crate::nn::{
         AdaptiveAvgPool2d, Attend, Attention, AvgPool2d, BatchNorm1d, BatchNorm2d, Buffer, Conv2d,
         CrossEntropy, Dense, Dropout, ELU, Embedding, Flatten, GELU, GELUTanh, GroupNorm, Init,

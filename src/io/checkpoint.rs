@@ -4,11 +4,13 @@ use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use super::optimizer::{OptimizerCheckpoint, is_optimizers, named};
 use super::safetensors::{self, TensorMap, Value};
 use crate::autograd::ParamId;
 use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::nn::{AnyBuffer, Buffer, Item, ItemMut, Module, Visitor, VisitorMut, with_param};
+use crate::optim::Stateful;
 
 /// Saving and loading, for every [`Module`].
 ///
@@ -48,6 +50,49 @@ pub trait Checkpoint: Module + Sized {
     /// [`Error::Format`] if the file is damaged; [`Error::Io`] if it cannot be read; [`Error::Argument`] if this is a watched copy.
     fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let map = safetensors::read(path.as_ref())?;
+        load(self, &map, path.as_ref())
+    }
+
+    /// Writes the model and its optimizer to one file, so that training can go on from there bit for bit. [`load`](Self::load) takes the model alone
+    /// out of it, [`load_with`](Self::load_with) both.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let path = std::env::temp_dir().join(format!("gradus-doc-with-{}.safetensors", std::process::id()));
+    /// let mut model: Dense = Dense::new(2, 1).build(&mut gradus::rng(0))?;
+    /// let mut adam = Adam::new(1e-3);
+    /// let grads = Tape::new(0).watch(&model).forward(&Tensor::ones([1, 2])?)?.sum().backward()?;
+    /// adam.step(&mut model, &grads)?;
+    /// model.save_with(&adam, &path)?;
+    ///
+    /// let mut model: Dense = Dense::new(2, 1).build(&mut gradus::rng(1))?;
+    /// let mut adam = Adam::new(1e-3);
+    /// model.load_with(&mut adam, &path)?;
+    /// assert_eq!(adam.steps(), 1);
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `save`.
+    fn save_with(&self, optimizer: &impl Stateful, path: impl AsRef<Path>) -> Result<()> {
+        let mut map = self.to_map()?;
+        let state = OptimizerCheckpoint::to_map(optimizer, self);
+        for (name, value) in state.iter() {
+            map.insert(name, value.clone());
+        }
+        safetensors::write(path, &map)
+    }
+
+    /// Replaces a model and the state of its optimizer by those of a file of [`save_with`](Self::save_with). Nothing is changed unless all fits.
+    ///
+    /// # Errors
+    /// As `load`, and as [`OptimizerCheckpoint::load`].
+    fn load_with(&mut self, optimizer: &mut impl Stateful, path: impl AsRef<Path>) -> Result<()> {
+        let map = safetensors::read(path.as_ref())?;
+        refuse_recorded(self)?;
+        compare(&places(self), &map, path.as_ref())?;
+        optimizer.import(self, &named(&map), path.as_ref())?;
         load(self, &map, path.as_ref())
     }
 
@@ -127,7 +172,8 @@ fn places(model: &impl Module) -> Vec<Place> {
     places
 }
 
-fn load(model: &mut impl Module, map: &TensorMap, path: &Path) -> Result<()> {
+/// An error if a model is a watched copy.
+fn refuse_recorded(model: &impl Module) -> Result<()> {
     let mut recorded = false;
     Visitor::walk_unnamed(model, &mut |_, item| {
         if let Item::Param(p) = item {
@@ -138,6 +184,11 @@ fn load(model: &mut impl Module, map: &TensorMap, path: &Path) -> Result<()> {
         let message = "this model is the copy that tape.watch returned; load into the model itself";
         return Err(Error::argument("load", message));
     }
+    Ok(())
+}
+
+fn load(model: &mut impl Module, map: &TensorMap, path: &Path) -> Result<()> {
+    refuse_recorded(model)?;
     let places = places(model);
     let found = compare(&places, map, path)?;
     let mut found = found.into_iter();
@@ -160,7 +211,8 @@ fn load(model: &mut impl Module, map: &TensorMap, path: &Path) -> Result<()> {
 /// The file's tensor for each place, if all of them fit and nothing is left over.
 fn compare<'a>(places: &[Place], map: &'a TensorMap, path: &Path) -> Result<Vec<&'a Value>> {
     let (mut missing, mut mismatched, mut found) = (Vec::new(), Vec::new(), Vec::new());
-    let mut unexpected: BTreeSet<&str> = map.names().collect();
+    // What an optimizer saved beside the model is none of its business.
+    let mut unexpected: BTreeSet<&str> = map.names().filter(|n| !is_optimizers(n)).collect();
     // Tied parameters may stand in the file under any of their paths.
     let mut tied: HashMap<&str, &Value> = HashMap::new();
     for p in places {

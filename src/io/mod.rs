@@ -2,6 +2,8 @@
 
 mod atomic;
 mod checkpoint;
+mod optimizer;
 pub mod safetensors;
 
 pub use checkpoint::Checkpoint;
+pub use optimizer::OptimizerCheckpoint;

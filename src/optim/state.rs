@@ -74,6 +74,11 @@ impl States {
         &mut self.list[i]
     }
 
+    pub(super) fn add(&mut self, state: State) {
+        self.place.insert(state.id, self.list.len());
+        self.list.push(state);
+    }
+
     pub(super) fn find(&self, id: ParamId) -> Option<&State> {
         self.place.get(&id).map(|&i| &self.list[i])
     }

@@ -198,7 +198,7 @@ impl<R: Rule> Optimizer<R> {
         Ok(())
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         for (rule, settings) in self.all() {
             rule.check()?;
             require_rate(R::NAME, "the L1 penalty", settings.l1)?;
