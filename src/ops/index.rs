@@ -8,7 +8,12 @@ use crate::ops::float_only::record_if_float;
 use crate::tensor::{Dims, Layout, Tensor, axis};
 
 /// The indices as places below `size`, checked; negative ones count from the end.
-fn checked(op: &'static str, index: &Tensor<i64>, along: usize, size: usize) -> Result<Vec<usize>> {
+pub(super) fn checked(
+    op: &'static str,
+    index: &Tensor<i64>,
+    along: usize,
+    size: usize,
+) -> Result<Vec<usize>> {
     index
         .iter()
         .map(|i| {
@@ -166,7 +171,7 @@ impl<T: Float> Op<T, 2> for ScatterAdd {
 }
 
 /// Where in a dense array of shape `from` the elements `[.., index, ..]` stand.
-fn places(
+pub(super) fn places(
     op: &'static str,
     from: &[usize],
     along: usize,

@@ -114,6 +114,58 @@ impl<T: Float> Op<T, 1> for RunningSum {
     }
 }
 
+/// Running products of each row.
+struct RunningProduct(Reduced);
+
+impl RunningProduct {
+    fn plain<T: Num>(&self, x: &Tensor<T>) -> Tensor<T> {
+        let x = self.0.rows(x);
+        let n = self.0.count().max(1);
+        let y = Tensor::build(x.shape(), |out| {
+            for (out, x) in out.chunks_exact_mut(n).zip(slice(&x).chunks_exact(n)) {
+                let mut product = T::ONE;
+                for (o, &x) in out.iter_mut().zip(x) {
+                    product = product.times(x);
+                    *o = product;
+                }
+            }
+        });
+        self.0.unrows(&y)
+    }
+}
+
+impl<T: Float> Op<T, 1> for RunningProduct {
+    type Saved = Tensor<T>;
+    fn name(&self) -> &'static str {
+        "cumprod"
+    }
+    fn forward(&self, [x]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, Tensor<T>)> {
+        Ok((self.plain(x), x.clone()))
+    }
+    /// dx_j = Σ_{i≥j} g_i Π_{k≤i, k≠j} x_k. From the end, with s_j = g_j + x_{j+1} s_{j+1}: dx_j = s_j Π_{k<j} x_k. Nothing is divided by.
+    fn vjp(&self, x: Tensor<T>, g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
+        let (x, g) = (self.0.rows(&x), self.0.rows(&g));
+        let n = self.0.count().max(1);
+        let d = Tensor::build(x.shape(), |out| {
+            let rows = out.chunks_exact_mut(n).zip(slice(&x).chunks_exact(n));
+            for ((out, x), g) in rows.zip(slice(&g).chunks_exact(n)) {
+                let mut rest = T::ZERO;
+                for ((o, &x), &g) in out.iter_mut().zip(x).zip(g).rev() {
+                    let s = g + rest;
+                    *o = s;
+                    rest = x * s;
+                }
+                let mut before = T::ONE;
+                for (o, &x) in out.iter_mut().zip(x) {
+                    *o *= before;
+                    before *= x;
+                }
+            }
+        });
+        Ok([Some(self.0.unrows(&d))])
+    }
+}
+
 fn product<T: Num>(x: &Tensor<T>, r: Reduced) -> Result<Tensor<T>> {
     record_if_float(Product(r.clone()), [x], |[x]| Ok(fold(reduce::Product, x, &r, T::ONE)))
 }
@@ -162,6 +214,21 @@ impl<T: Num> Tensor<T> {
             Ok(running_sum(x, &r, false))
         })
     }
+
+    /// Running products along an axis: y_i = Π_{j≤i} x_j. Those of integers wrap around.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// assert_eq!(Tensor::from([2i64, 3, 4]).cumprod(0)?.to_vec(), [2, 6, 24]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Axis`](crate::Error::Axis) if there is no such axis.
+    pub fn cumprod(&self, axis: isize) -> Result<Tensor<T>> {
+        let r = Reduced::new("cumprod", self.shape(), axis, true)?;
+        record_if_float(RunningProduct(r.clone()), [self], |[x]| Ok(RunningProduct(r).plain(x)))
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +256,8 @@ mod tests {
             gradcheck(|[x]| Ok(x.prod()), [x]).unwrap();
             gradcheck(|[x]| x.cumsum(0), [x]).unwrap();
             gradcheck(|[x]| x.cumsum(-1), [x]).unwrap();
+            gradcheck(|[x]| x.cumprod(1), [x]).unwrap();
+            gradcheck(|[x]| x.cumprod(-1), [x]).unwrap();
         }
     }
 }

@@ -46,6 +46,8 @@ macro_rules! functions {
     };
 }
 
+pub(super) use functions;
+
 /// `x` between two numbers, NaN as it is: for factors that are 0 or constant beyond, where an infinite `x` would give 0 · ∞.
 #[inline(always)]
 pub(super) fn within<T: Float>(x: T, low: f64, high: f64) -> T {

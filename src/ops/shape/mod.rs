@@ -1,5 +1,6 @@
 //! Shape: views, slices, joining and splitting.
 
+mod diagonal;
 mod join;
 mod slice;
 mod slice_grad;
