@@ -164,6 +164,7 @@ fn shapes<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
         "concat" => return Some(Tensor::concat(&i.all("x"), int(&a["axis"]))),
         "stack" => return Some(Tensor::stack(&i.all("x"), int(&a["axis"]))),
         "matmul" => return Some(i.get("a").matmul(i.get("b"))),
+        "einsum" => return Some(Tensor::einsum(a["equation"].as_str().unwrap(), &i.all("x"))),
         _ if case.family != "shape" => return None,
         _ => {}
     }
