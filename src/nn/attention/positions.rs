@@ -173,7 +173,7 @@ impl<T: Float> LearnedPositionsBuilder<T> {
 /// let alibi = Alibi::new(2)?;
 /// assert_eq!(alibi.slopes(), [1.0 / 16.0, 1.0 / 256.0]);
 /// let x: Tensor = Tensor::ones([1, 2, 5, 4])?;
-/// let y = x.scaled_dot_product_attention(&x, &x, &Attention::new().causal().mask(alibi.bias(5, 5)?))?;
+/// let y = x.scaled_dot_product_attention(&x, &x, &Attention::new().causal().mask(alibi.bias::<f32>(5, 5)?))?;
 /// assert_eq!(y.shape(), [1, 2, 5, 4]);
 /// # Ok::<(), Error>(())
 /// ```

@@ -122,9 +122,9 @@ impl<T: Float> Attention<T> {
         self
     }
 
-    /// The factor of the scores for queries of width `d`.
+    /// The factor of the scores for queries of width `d`; of no width, whose scores are all 0, any will do.
     fn factor(&self, d: usize) -> f64 {
-        self.scale.unwrap_or(1.0 / (d as f64).sqrt())
+        self.scale.unwrap_or(1.0 / (d.max(1) as f64).sqrt())
     }
 
     /// What is to be dropped, if anything is.
