@@ -76,6 +76,11 @@ fn processors() -> usize {
     *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
 }
 
+/// How many threads a loop that starts here can have: one inside of another loop, where a finer cut would only cost.
+pub(crate) fn threads_here() -> usize {
+    if INSIDE.get() { 1 } else { num_threads() }
+}
+
 /// Runs `f(0)`, `f(1)`, … `f(parts - 1)`, each exactly once, on up to [`num_threads`] threads in no particular order.
 ///
 /// `ns_per_part` estimates how long a part takes; what is too short to be worth sharing runs right here, in order, and so

@@ -307,7 +307,7 @@ impl<'a, T: GemmElement> Plan<'a, T> {
     unsafe fn compute(&self, kr: &Range<usize>, cols: Range<usize>, packed: Option<*mut T>) {
         let width = self.col(cols.end) - self.col(cols.start);
         let total = self.ns((self.p.m * width) as f64 * kr.len() as f64) + 20.0;
-        let threads = par::num_threads();
+        let threads = par::threads_here();
         let wanted =
             if threads == 1 { 1 } else { ((total / PART_NS) as usize).clamp(1, 4 * threads) };
         // Rows first: each part then packs rows of its own.
