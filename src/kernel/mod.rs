@@ -22,6 +22,7 @@ pub(crate) mod pool;
 pub(crate) mod recurrent;
 pub(crate) mod reduce;
 pub(crate) mod relu;
+pub(crate) mod resample;
 pub(crate) mod rotary;
 pub(crate) mod simd;
 pub(crate) mod softmax;

@@ -17,11 +17,14 @@ mod pool;
 mod prelu;
 mod recompute;
 mod recurrent;
+mod residual;
 mod sequential;
 mod summary;
 mod thresholds;
 mod transformer;
+mod upsample;
 mod watch;
+mod weight_norm;
 
 pub use crate::ops::BatchStats;
 pub use crate::ops::{Attention, AttentionMask, Rotary};
@@ -31,6 +34,7 @@ pub use crate::ops::{
     PoissonNll, Reduction, SmoothL1, SoftMargin, Targets, TripletMargin,
 };
 pub use crate::ops::{Conv2dParams, ConvTranspose2dParams, Padding, Pair, Pool2d};
+pub use crate::ops::{Interpolate, Interpolation};
 pub use activation::{
     CELU, ELU, GEGLU, GELU, GELUTanh, GLU, Hardshrink, Hardsigmoid, Hardswish, LeakyReLU,
     LogSigmoid, LogSoftmax, Mish, ReLU, ReLU6, SELU, SiLU, Sigmoid, Softmax, Softmin, Softshrink,
@@ -64,9 +68,12 @@ pub use prelu::PReLU;
 pub use recompute::recompute;
 pub use recurrent::{CellBuilder, GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};
 pub use recurrent::{RecurrentBuilder, RecurrentWeights};
+pub use residual::Residual;
 pub use sequential::{BoxedLayer, Sequential};
 pub use thresholds::{Hardtanh, Identity, Softmax2d, Softplus, Threshold};
 pub use transformer::{
     Activation, DecoderCache, Transformer, TransformerBuilder, TransformerDecoder,
     TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
 };
+pub use upsample::{PixelShuffle, PixelUnshuffle, Upsample};
+pub use weight_norm::{SpectralNorm, WeightNorm, Weighted};

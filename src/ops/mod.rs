@@ -17,6 +17,7 @@ mod extreme;
 pub(crate) mod float_only;
 mod gated;
 mod index;
+mod interpolate;
 pub(crate) mod linear;
 mod loss;
 mod matmul;
@@ -45,6 +46,7 @@ mod window;
 pub use attention::{Attention, AttentionMask};
 pub use conv::{Conv2dParams, ConvTranspose2dParams};
 pub use cross_entropy::{CrossEntropy, Reduction, Targets};
+pub use interpolate::{Interpolate, Interpolation};
 pub use loss::{
     Bce, BceWithLogits, BinaryHinge, CosineEmbedding, CtcLoss, DiceLoss, FocalLoss, GaussianNll,
     HingeEmbedding, Huber, KlDiv, Mae, MarginRanking, MultiMargin, PoissonNll, SmoothL1,
