@@ -36,7 +36,7 @@ impl MaxNorm {
     /// # Errors
     /// [`Error::Argument`] unless `c` is above 0.
     pub fn new(c: f64) -> Result<Self> {
-        if !(c > 0.0) {
+        if c.is_nan() || c <= 0.0 {
             return Err(Error::argument(
                 OP,
                 format!("the largest norm is {c}; it must be above 0"),

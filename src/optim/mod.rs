@@ -2,6 +2,9 @@
 //!
 //! A [`Rule`] knows hyper-parameters and the arithmetic for one array. An [`Optimizer`] holds a rule and its state, and walks the
 //! model: it finds each parameter's gradient, leaves frozen parameters alone, and reports forgotten ones.
+//!
+//! Beside them: [`schedule`]s of learning rates and batch sizes, [averages](Ema) of weights, [penalties](Penalty), [`Lbfgs`], and [`search`] without
+//! gradients.
 
 mod average;
 mod export;

@@ -247,6 +247,9 @@ fn lion_by_hand() {
     assert!(w.iter().zip(at).all(|(w, a)| (w - a).abs() < 1e-15), "{w:?}");
 }
 
+type Two = (Param<f64>, Param<f64>);
+type Four = (Two, Two);
+
 #[test]
 fn groups_have_settings_of_their_own_and_keep_the_ratio_of_their_rates() {
     let param = |v: f64| Param::new(Tensor::from([v]));
@@ -257,13 +260,9 @@ fn groups_have_settings_of_their_own_and_keep_the_ratio_of_their_rates() {
         .weight_decay(0.0);
     let names = ["0.0", "0.1", "1.0", "1.1"];
     assert_eq!(names.map(|p| sgd.group_of(p)), [None, Some(0), Some(1), Some(0)]);
-    let g = slope(&model, |m: &((Param<f64>, Param<f64>), (Param<f64>, Param<f64>))| {
-        &m.0.0.sum() + &m.0.1.sum() + m.1.0.sum() + m.1.1.sum()
-    });
+    let g = slope(&model, |m: &Four| &m.0.0.sum() + &m.0.1.sum() + m.1.0.sum() + m.1.1.sum());
     sgd.step(&mut model, &g).unwrap();
-    let values = |m: &((Param<f64>, Param<f64>), (Param<f64>, Param<f64>))| {
-        [&m.0.0, &m.0.1, &m.1.0, &m.1.1].map(|p| p.item().unwrap())
-    };
+    let values = |m: &Four| [&m.0.0, &m.0.1, &m.1.0, &m.1.1].map(|p| p.item().unwrap());
     assert_eq!(values(&model), [0.5, 0.5, 0.875, 0.5]);
     sgd.set_lr(0.05);
     assert_eq!((sgd.lr(), sgd.groups()), (0.05, 2));

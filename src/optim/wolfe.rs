@@ -110,7 +110,7 @@ fn cubic(a: &Point, b: &Point, bounds: Option<(f64, f64)>) -> f64 {
     let (low, high) = bounds.unwrap_or((a.t.min(b.t), a.t.max(b.t)));
     let d1 = a.slope + b.slope - 3.0 * (a.f - b.f) / (a.t - b.t);
     let square = d1 * d1 - a.slope * b.slope;
-    if !(square >= 0.0) {
+    if square.is_nan() || square < 0.0 {
         return (low + high) / 2.0;
     }
     let d2 = square.sqrt();
