@@ -114,6 +114,11 @@ pub mod prelude {
         GaussianNll, HingeEmbedding, Huber, KlDiv, Mae, MarginRanking, MultiMargin, NllLoss,
         PoissonNll, SmoothL1, SoftMargin, TripletMargin,
     };
+    pub use crate::nn::{
+        AdaptiveAvgPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool3d, Conv1d, Conv3d, ConvTranspose1d,
+        ConvTranspose2d, ConvTranspose3d, GlobalAvgPool, GlobalMaxPool, MaxPool1d, MaxPool3d, PadMode,
+        Unfold,
+    };
     pub use crate::nn::{GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};
     pub use crate::optim::{
         AdaGrad, Adam, AdamW, ElasticNet, L1, L2, Penalty, RmsProp, Schedule, Sgd,

@@ -12,6 +12,7 @@ mod flatten;
 mod init;
 mod module;
 mod norm;
+mod pad;
 mod param;
 mod pool;
 mod prelu;
@@ -33,7 +34,11 @@ pub use crate::ops::{
     GaussianNll, HingeEmbedding, Huber, KlDiv, Mae, MarginRanking, Mse, MultiMargin, NllLoss,
     PoissonNll, Reduction, SmoothL1, SoftMargin, Targets, TripletMargin,
 };
-pub use crate::ops::{Conv2dParams, ConvTranspose2dParams, Padding, Pair, Pool2d};
+pub use crate::ops::{
+    Conv1dParams, Conv2dParams, Conv3dParams, ConvParams, ConvTranspose1dParams,
+    ConvTranspose2dParams, ConvTranspose3dParams, ConvTransposeParams, PadMode, Padding, Pair,
+    Pool, Pool1d, Pool2d, Pool3d, Sizes, Unfold,
+};
 pub use crate::ops::{Interpolate, Interpolation};
 pub use activation::{
     CELU, ELU, GEGLU, GELU, GELUTanh, GLU, Hardshrink, Hardsigmoid, Hardswish, LeakyReLU,
@@ -44,7 +49,11 @@ pub use attention::{
     Alibi, Attend, Blocked, KvCache, LearnedPositions, LearnedPositionsBuilder, MemoryCache,
     MultiHeadAttention, MultiHeadAttentionBuilder, SinusoidalPositions,
 };
-pub use conv::{Conv2d, Conv2dBuilder};
+pub use conv::{
+    Conv, Conv1d, Conv1dBuilder, Conv2d, Conv2dBuilder, Conv3d, Conv3dBuilder, ConvBuilder,
+    ConvTranspose, ConvTranspose1d, ConvTranspose1dBuilder, ConvTranspose2d,
+    ConvTranspose2dBuilder, ConvTranspose3d, ConvTranspose3dBuilder, ConvTransposeBuilder, Fold,
+};
 pub use dense::{Dense, DenseBuilder};
 pub use dropout::Dropout;
 pub use dropout_more::{
@@ -61,9 +70,20 @@ pub use norm::{
     GroupNormBuilder, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d,
     InstanceNormBuilder, LayerNorm, LayerNormBuilder, RMSNorm, RMSNormBuilder,
 };
+pub use pad::{
+    CircularPad, CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad, ConstantPad1d,
+    ConstantPad2d, ConstantPad3d, Pads, ReflectionPad, ReflectionPad1d, ReflectionPad2d,
+    ReflectionPad3d, ReplicationPad, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d, ZeroPad,
+    ZeroPad1d, ZeroPad2d, ZeroPad3d,
+};
 pub(crate) use param::with_param;
 pub use param::{Buffer, Mode, Param, ParamMut, ParamRef};
-pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
+pub use pool::{
+    AdaptiveAvgPool, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool,
+    AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d, AvgPool, AvgPool1d, AvgPool2d,
+    AvgPool3d, GlobalAvgPool, GlobalMaxPool, LPPool, LPPool1d, LPPool2d, LPPool3d, MaxPool,
+    MaxPool1d, MaxPool2d, MaxPool3d,
+};
 pub use prelu::PReLU;
 pub use recompute::recompute;
 pub use recurrent::{CellBuilder, GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};

@@ -7,7 +7,7 @@ mod axes;
 mod binary;
 pub(crate) mod broadcast;
 mod compare;
-mod conv;
+pub(crate) mod conv;
 mod cross_entropy;
 mod dropout;
 mod einsum;
@@ -25,7 +25,7 @@ mod mse;
 mod nll;
 pub(crate) mod norm;
 mod operators;
-mod pool;
+pub(crate) mod pool;
 pub(crate) mod prelu;
 mod product;
 pub(crate) mod recurrent;
@@ -41,10 +41,13 @@ mod spread;
 mod sum;
 mod trigonometry;
 mod unary;
-mod window;
+pub(crate) mod window;
 
 pub use attention::{Attention, AttentionMask};
-pub use conv::{Conv2dParams, ConvTranspose2dParams};
+pub use conv::{
+    Conv1dParams, Conv2dParams, Conv3dParams, ConvParams, ConvTranspose1dParams,
+    ConvTranspose2dParams, ConvTranspose3dParams, ConvTransposeParams, Unfold,
+};
 pub use cross_entropy::{CrossEntropy, Reduction, Targets};
 pub use interpolate::{Interpolate, Interpolation};
 pub use loss::{
@@ -55,7 +58,7 @@ pub use loss::{
 pub use mse::Mse;
 pub use nll::NllLoss;
 pub use norm::BatchStats;
-pub use pool::Pool2d;
+pub use pool::{Pool, Pool1d, Pool2d, Pool3d};
 pub use rotary::Rotary;
-pub use shape::{Index, IntoIndices, Slice};
-pub use window::{Padding, Pair};
+pub use shape::{Index, IntoIndices, PadMode, Slice};
+pub use window::{Padding, Pair, Sizes};

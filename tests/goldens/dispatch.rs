@@ -1,6 +1,5 @@
 //! The table of operators: the reference kit's name and attributes, and the call that gradus offers for it.
 
-use gradus::nn::{Conv2dParams, ConvTranspose2dParams};
 use gradus::prelude::*;
 use gradus::{Index, Slice};
 use serde_json::Value;
@@ -26,11 +25,6 @@ fn sizes(v: &Value) -> Vec<usize> {
     ints(v).into_iter().map(|i| i as usize).collect()
 }
 
-fn pair(v: &Value) -> (usize, usize) {
-    let s = sizes(v);
-    (s[0], *s.last().unwrap())
-}
-
 fn keepdim(a: &Value) -> bool {
     a["keepdim"].as_bool().unwrap_or(false)
 }
@@ -50,6 +44,9 @@ pub fn run<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Outputs<T>>> {
     }
     if let Some(y) = layers(case, i).or_else(|| penalties(case, i)) {
         return Some(one(y));
+    }
+    if let Some(y) = crate::conv::run(case, i) {
+        return Some(y);
     }
     if let Some(y) = crate::norm::run(case, i) {
         return Some(y);
@@ -221,51 +218,8 @@ fn shapes<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
 }
 
 fn layers<T: Float>(case: &Case, i: &Inputs<T>) -> Option<Result<Tensor<T>>> {
-    let a = &case.attrs;
     Some(match &*case.op {
         "linear" => i.get("x").linear(i.get("weight"), i.maybe("bias")),
-        "conv1d" => {
-            let p = Conv2dParams::default()
-                .stride((1, sizes(&a["stride"])[0]))
-                .padding((0, sizes(&a["padding"])[0]))
-                .dilation((1, sizes(&a["dilation"])[0]))
-                .groups(a["groups"].as_u64().unwrap() as usize);
-            i.get("x").conv1d(i.get("weight"), i.maybe("bias"), p)
-        }
-        "conv_transpose2d" => {
-            let p = ConvTranspose2dParams::default()
-                .stride(pair(&a["stride"]))
-                .padding(pair(&a["padding"]))
-                .output_padding(pair(&a["output_padding"]))
-                .dilation(pair(&a["dilation"]))
-                .groups(a["groups"].as_u64().unwrap() as usize);
-            i.get("x").conv_transpose2d(i.get("weight"), i.maybe("bias"), p)
-        }
-        "conv2d" => {
-            let p = Conv2dParams::default()
-                .stride(pair(&a["stride"]))
-                .padding(pair(&a["padding"]))
-                .dilation(pair(&a["dilation"]))
-                .groups(a["groups"].as_u64().unwrap() as usize);
-            i.get("x").conv2d(i.get("weight"), i.maybe("bias"), p)
-        }
-        "max_pool2d" => {
-            let p = Pool2d::new(pair(&a["kernel"]))
-                .stride(pair(&a["stride"]))
-                .padding(pair(&a["padding"]))
-                .dilation(pair(&a["dilation"]))
-                .ceil_mode(a["ceil_mode"].as_bool().unwrap());
-            i.get("x").max_pool2d(p)
-        }
-        "avg_pool2d" => {
-            let p = Pool2d::new(pair(&a["kernel"]))
-                .stride(pair(&a["stride"]))
-                .padding(pair(&a["padding"]))
-                .ceil_mode(a["ceil_mode"].as_bool().unwrap())
-                .count_include_pad(a["count_include_pad"].as_bool().unwrap());
-            i.get("x").avg_pool2d(p)
-        }
-        "adaptive_avg_pool2d" => i.get("x").adaptive_avg_pool2d(pair(&a["output_size"])),
         _ => return None,
     })
 }

@@ -6,6 +6,7 @@
 
 mod attention;
 mod case;
+mod conv;
 mod dispatch;
 mod losses;
 mod norm;

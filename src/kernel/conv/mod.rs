@@ -12,6 +12,7 @@
 //! | `forward.rs`, `input_grad.rs` | both are that product: the second with the weight turned around |
 //! | `weight_grad.rs` | products over positions, summed over groups of images in a fixed order |
 //! | `routines.rs` | the small loops that need registers of their own |
+//! | `taps.rs` | the taps along one axis, for convolutions over three |
 //! | `scratch.rs` | buffers that each thread keeps |
 //! | `reference.rs` | the plain loops that all of it is tested against |
 //!
@@ -28,6 +29,7 @@ pub(crate) mod reference;
 pub(crate) mod routines;
 mod scratch;
 mod shifted;
+pub(crate) mod taps;
 #[cfg(test)]
 mod tests;
 mod weight_grad;

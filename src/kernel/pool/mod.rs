@@ -288,3 +288,27 @@ pub(crate) fn mean_grad<T: Float>(m: &Means, g: &[T], dx: &mut [T]) {
         }
     });
 }
+
+/// Where in its plane the first largest element of each window stands. A NaN wins over all.
+pub(crate) fn max_of<T: Float>(m: &Means, x: &[T], index: &mut [i64]) {
+    let (n, o) = (m.input[0] * m.input[1], m.rows.len() * m.cols.len());
+    assert!(x.len() == m.planes * n && index.len() == m.planes * o);
+    if o == 0 {
+        return;
+    }
+    par::for_each_chunk_mut(index, o, m.ns() / o as f64, |plane, index| {
+        let x = &x[plane * n..(plane + 1) * n];
+        let windows = m.rows.iter().flat_map(|row| m.cols.iter().map(move |col| (row, col)));
+        for ((row, col), index) in windows.zip(index) {
+            let mut at = row.start * m.input[1] + col.start;
+            for r in row.start..row.end {
+                for i in r * m.input[1] + col.start..r * m.input[1] + col.end {
+                    if x[i] > x[at] || x[i].is_not_a_number() {
+                        at = i;
+                    }
+                }
+            }
+            *index = at as i64;
+        }
+    });
+}

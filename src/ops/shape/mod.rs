@@ -2,10 +2,12 @@
 
 mod diagonal;
 mod join;
+mod pad;
 mod slice;
 mod slice_grad;
 mod view;
 
+pub use pad::PadMode;
 pub use slice::{Index, IntoIndices, Slice};
 
 use crate::autograd::Op;
