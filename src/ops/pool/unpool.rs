@@ -1,7 +1,7 @@
 //! Maxima put back in their places: the partial inverse of a maximum.
 //!
 //! ```text
-//! y[plane, index[plane, i]] = x[plane, i], 0 elsewhere;      dx[plane, i] = g[plane, index[plane, i]]
+//! y[plane, index[plane, i]] = x[plane, i], 0 elsewhere;      dx[plane, i] = g[plane, index[plane, i]], 0 if a later one took the place
 //! ```
 
 use super::slice;
@@ -58,18 +58,31 @@ impl<T: Float> Tensor<T> {
         let planes: usize = self.shape()[..lead].iter().product();
         let windows: usize = self.shape()[lead..].iter().product();
         let index = index.dense().reshape([planes, windows])?;
-        apply(Unpool { index, plane, out }, [self])
+        let mut last = vec![usize::MAX; planes * plane];
+        let place = |i: usize, at: i64| i / windows.max(1) * plane + at as usize;
+        for (i, &at) in slice(&index).iter().enumerate() {
+            last[place(i, at)] = i;
+        }
+        let counts = |(i, &at): (usize, &i64)| T::of((last[place(i, at)] == i) as u8 as f64);
+        let counts: Vec<T> = slice(&index).iter().enumerate().map(counts).collect();
+        let counts = match counts.contains(&T::ZERO) {
+            true => Some(Tensor::from_vec(counts, [planes, windows])?),
+            false => None,
+        };
+        apply(Unpool { index, counts, plane, out }, [self])
     }
 }
 
-struct Unpool {
+struct Unpool<T: Float> {
     /// \[planes, windows\]
     index: Tensor<i64>,
+    /// 0 where a later window took the place, 1 elsewhere; none if all count.
+    counts: Option<Tensor<T>>,
     plane: usize,
     out: Dims,
 }
 
-impl<T: Float> Op<T, 1> for Unpool {
+impl<T: Float> Op<T, 1> for Unpool<T> {
     type Saved = Dims;
     const COMPOSED: bool = true;
 
@@ -91,6 +104,10 @@ impl<T: Float> Op<T, 1> for Unpool {
 
     fn vjp(&self, from: Dims, g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
         let planes = self.index.shape()[0];
-        Ok([Some(g.reshape([planes, self.plane])?.gather(1, &self.index)?.reshape(&from)?)])
+        let mut dx = g.reshape([planes, self.plane])?.gather(1, &self.index)?;
+        if let Some(counts) = &self.counts {
+            dx = dx.try_mul(counts)?;
+        }
+        Ok([Some(dx.reshape(&from)?)])
     }
 }
