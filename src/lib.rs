@@ -103,6 +103,11 @@ pub mod prelude {
     pub use crate::float::Float;
     pub use crate::io::{Checkpoint, OptimizerCheckpoint};
     pub use crate::nn::{
+        AdaptiveAvgPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool3d, Conv1d, Conv3d,
+        ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, GlobalAvgPool, GlobalMaxPool, MaxPool1d,
+        MaxPool3d, PadMode, Unfold,
+    };
+    pub use crate::nn::{
         AdaptiveAvgPool2d, Attend, Attention, AvgPool2d, BatchNorm1d, BatchNorm2d, Buffer, Conv2d,
         CrossEntropy, Dense, Dropout, ELU, Embedding, Flatten, GELU, GELUTanh, GroupNorm, Init,
         KvCache, Layer, LayerNorm, LeakyReLU, LogSoftmax, MaxPool2d, Mode, Module, Mse,
@@ -113,11 +118,6 @@ pub mod prelude {
         Bce, BceWithLogits, BinaryHinge, CosineEmbedding, CtcLoss, DiceLoss, FocalLoss,
         GaussianNll, HingeEmbedding, Huber, KlDiv, Mae, MarginRanking, MultiMargin, NllLoss,
         PoissonNll, SmoothL1, SoftMargin, TripletMargin,
-    };
-    pub use crate::nn::{
-        AdaptiveAvgPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool3d, Conv1d, Conv3d, ConvTranspose1d,
-        ConvTranspose2d, ConvTranspose3d, GlobalAvgPool, GlobalMaxPool, MaxPool1d, MaxPool3d, PadMode,
-        Unfold,
     };
     pub use crate::nn::{GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};
     pub use crate::optim::{
