@@ -72,7 +72,7 @@ pub enum Error {
         classes: usize,
     },
     /// A shape whose element count or byte size does not fit in memory's address range.
-    #[error("{op}: the shape {shape:?} has more elements than memory can address")]
+    #[error("{op}: the shape {shape:?} does not fit in memory")]
     Overflow {
         /// The operation that refused.
         op: &'static str,

@@ -96,6 +96,22 @@ impl TapeCore {
         }
     }
 
+    /// For each operation that takes a parameter's leaf itself, in order: the parameter and the operation's output shape.
+    pub(crate) fn uses(&self) -> Vec<(ParamId, Vec<usize>)> {
+        let state = self.lock();
+        let mut uses = Vec::new();
+        for node in &state.nodes {
+            let Node::Op { inputs, op } = node else { continue };
+            let Some(shape) = op.output() else { continue };
+            for (id, leaf) in &state.params {
+                if inputs.contains(leaf) {
+                    uses.push((*id, shape.to_vec()));
+                }
+            }
+        }
+        uses
+    }
+
     /// A leaf without a parameter.
     pub(crate) fn leaf<T: Float>(&self, x: &Tensor<T>) -> Tensor<T> {
         x.detach().with_link(TapeCore::push(self, Node::Leaf))

@@ -77,14 +77,7 @@ pub trait Module {
     where
         Self: Sized,
     {
-        let mut seen = std::collections::HashSet::new();
-        let mut n = 0;
-        self.for_each_param(|_, p| {
-            if seen.insert(p.id()) {
-                n += p.len();
-            }
-        });
-        n
+        self.num_params_where(|_| true)
     }
 
     /// A table of the parameters: path, shape and how many numbers, and their sum. A tied parameter stands at each of its places
@@ -109,6 +102,55 @@ pub trait Module {
         Self: Sized,
     {
         super::summary::table(self)
+    }
+
+    /// A table of the layers that have parameters: path, the shape of what the layer computed for this input, how many numbers it trains.
+    ///
+    /// `run` is one forward pass. It runs on a copy, in training mode, and leaves the model as it was.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let mut rng = gradus::rng(0);
+    /// let model: (Dense, Dense) = (Dense::new(784, 128).build(&mut rng)?, Dense::new(128, 10).build(&mut rng)?);
+    /// assert_eq!(model.summary_of(|m| m.forward(&Tensor::ones([32, 784])?))?, "\
+    /// layer  output     numbers
+    /// 0      [32, 128]  100,480
+    /// 1      [32, 10]     1,290
+    /// total             101,770
+    /// ");
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `run`.
+    fn summary_of<R>(&self, run: impl FnOnce(&Self) -> Result<R>) -> Result<String>
+    where
+        Self: Sized + Clone,
+    {
+        super::summary::with_outputs(self, run)
+    }
+
+    /// How many numbers are trained in those parameters whose path `which` accepts; tied ones count once.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// let mut rng = gradus::rng(0);
+    /// let model: (Dense, Dense) = (Dense::new(784, 128).build(&mut rng)?, Dense::new(128, 10).build(&mut rng)?);
+    /// assert_eq!(model.num_params_where(|path| path.starts_with("1.")), 1290);
+    /// # Ok::<(), Error>(())
+    /// ```
+    fn num_params_where(&self, which: impl Fn(&str) -> bool) -> usize
+    where
+        Self: Sized,
+    {
+        let mut seen = std::collections::HashSet::new();
+        let mut n = 0;
+        self.for_each_param(|path, p| {
+            if which(path) && seen.insert(p.id()) {
+                n += p.len();
+            }
+        });
+        n
     }
 }
 

@@ -14,19 +14,19 @@ fn creation() {
     let mut t = Table::default();
     t.says(
         || Tensor::<f32>::zeros([usize::MAX, 2]),
-        "zeros: the shape [18446744073709551615, 2] has more elements than memory can address",
+        "zeros: the shape [18446744073709551615, 2] does not fit in memory",
     );
     t.says(
         || Tensor::<f32>::ones([1 << 40, 1 << 40]),
-        "ones: the shape [1099511627776, 1099511627776] has more elements than memory can address",
+        "ones: the shape [1099511627776, 1099511627776] does not fit in memory",
     );
     t.says(
         || Tensor::<f32>::full([1 << 62], 1.0),
-        "full: the shape [4611686018427387904] has more elements than memory can address",
+        "full: the shape [4611686018427387904] does not fit in memory",
     );
     t.says(
         || Tensor::<f64>::eye(1 << 40),
-        "eye: the shape [1099511627776, 1099511627776] has more elements than memory can address",
+        "eye: the shape [1099511627776, 1099511627776] does not fit in memory",
     );
     t.says(
         || Tensor::from_vec(vec![1.0f32, 2.0, 3.0], [2, 2]),
@@ -34,7 +34,7 @@ fn creation() {
     );
     t.says(
         || Tensor::from_vec(vec![1.0f32], [usize::MAX, 2]),
-        "from_vec: the shape [18446744073709551615, 2] has more elements than memory can address",
+        "from_vec: the shape [18446744073709551615, 2] does not fit in memory",
     );
     t.says(
         || Tensor::<f32>::arange(0.0, 1.0, 0.0),
@@ -46,15 +46,15 @@ fn creation() {
     );
     t.says(
         || Tensor::<f32>::arange(0.0, 1e30, 1.0),
-        "arange: the shape [18446744073709551615] has more elements than memory can address",
+        "arange: the shape [18446744073709551615] does not fit in memory",
     );
     t.says(
         || Tensor::<i64>::arange(0, i64::MAX, 1),
-        "arange: the shape [9223372036854775808] has more elements than memory can address",
+        "arange: the shape [9223372036854775808] does not fit in memory",
     );
     t.says(
         || Tensor::<f32>::linspace(0.0, 1.0, usize::MAX),
-        "linspace: the shape [18446744073709551615] has more elements than memory can address",
+        "linspace: the shape [18446744073709551615] does not fit in memory",
     );
     t.says(
         || Tensor::<f32>::normal([2], 0.0, -1.0, &mut gradus::rng(0)),
@@ -173,7 +173,7 @@ fn joining_and_picking() {
     t.says(|| x.repeat(&[2]), "repeat: [2] has fewer counts than shape [2, 3] has axes");
     t.says(
         || x.repeat(&[usize::MAX, 2]),
-        "repeat: the shape [18446744073709551615, 2] has more elements than memory can address",
+        "repeat: the shape [18446744073709551615, 2] does not fit in memory",
     );
     t.says(
         || x.pad(&[(-3, -3), (0, 0)], 0.0),
@@ -265,9 +265,12 @@ fn arithmetic_and_reductions() {
     let huge = |shape: [usize; 2]| zeros([1]).expand(shape);
     t.says(
         || huge([1 << 40, 1])?.try_add(&huge([1, 1 << 40])?),
-        "add: the shape [1099511627776, 1099511627776] has more elements than memory can address",
+        "add: the shape [1099511627776, 1099511627776] does not fit in memory",
     );
-    t.says(|| huge([1 << 40, 1])?.matmul(&huge([1, 1 << 40])?), "matmul: the shape [1099511627776, 1099511627776] has more elements than memory can address");
+    t.says(
+        || huge([1 << 40, 1])?.matmul(&huge([1, 1 << 40])?),
+        "matmul: the shape [1099511627776, 1099511627776] does not fit in memory",
+    );
     assert_eq!(
         panics_with(|| &x + &y),
         "add: shapes do not broadcast: [2, 3] and [4, 3] (2 ≠ 4 on axis 0 of the result, and neither is 1)"

@@ -9,6 +9,9 @@ use std::ops::{Bound, RangeBounds};
 
 use super::apply_view;
 
+/// Bytes that an expanded tensor may stand for: more than memory holds anywhere, so that what computes with it would end the process.
+const LARGEST_VIEW: usize = 1 << 40;
+
 /// What a view does to the layout. Each knows its way back for a gradient.
 #[derive(Clone)]
 pub(super) enum View {
@@ -195,10 +198,14 @@ impl<T: Element> Tensor<T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] if a size that is not 1 would change.
+    /// [`Error::Shape`] if a size that is not 1 would change, [`Error::Overflow`] if the elements, written out, were more than a TiB.
     pub fn expand(&self, shape: impl IntoShape) -> Result<Self> {
         let shape = shape.into_shape();
-        crate::tensor::numel("expand", &shape)?;
+        // Nothing is written here, but the next operation writes it all, and most of those cannot fail.
+        let bytes = crate::tensor::numel("expand", &shape)?.saturating_mul(size_of::<T>());
+        if bytes > LARGEST_VIEW {
+            return Err(Error::Overflow { op: "expand", shape: shape.to_vec() });
+        }
         let pad = shape.len().checked_sub(self.rank());
         let fits = pad
             .is_some_and(|p| self.shape().iter().zip(&shape[p..]).all(|(&a, &b)| a == b || a == 1));
