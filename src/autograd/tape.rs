@@ -21,6 +21,9 @@ pub(crate) enum Node {
     Op { inputs: SmallVec<[u32; 4]>, op: Arc<dyn Recorded> },
 }
 
+/// The places of an operation's inputs, and the operation.
+type Operation = (SmallVec<[u32; 4]>, Arc<dyn Recorded>);
+
 impl Node {
     /// The places of the inputs.
     pub(crate) fn inputs(&self) -> &[u32] {
@@ -89,7 +92,7 @@ impl TapeCore {
     }
 
     /// The operation at a place and its inputs; `None` for a leaf.
-    pub(crate) fn operation(&self, id: u32) -> Option<(SmallVec<[u32; 4]>, Arc<dyn Recorded>)> {
+    pub(crate) fn operation(&self, id: u32) -> Option<Operation> {
         match self.lock().nodes.get(id as usize)? {
             Node::Leaf => None,
             Node::Op { inputs, op } => Some((inputs.clone(), op.clone())),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::module::{Item, Module, Visitor};
-use super::param::ParamRef;
+use super::param::{ParamRef, with_param};
 use crate::autograd::{OpMany, ParamId, Tape, TapeCore, apply_many};
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -58,24 +58,17 @@ fn recorded<T: Float>(segment: &impl Module) -> Result<Vec<(ParamId, Tensor<T>)>
     let (mut seen, mut found, mut foreign) = (HashSet::new(), Vec::new(), None::<String>);
     Visitor::walk(segment, &mut |path, item| {
         let Item::Param(p) = item else { return };
+        if !with_param!(ParamRef, p, p => p.is_recorded()) || !seen.insert(p.id()) {
+            return;
+        }
         match p {
             ParamRef::F32(p) if is::<T, f32>() => {
-                if p.is_recorded() && seen.insert(p.id()) {
-                    found.push((p.id(), same_type(p.tensor()).clone()));
-                }
+                found.push((p.id(), same_type(p.tensor()).clone()));
             }
             ParamRef::F64(p) if is::<T, f64>() => {
-                if p.is_recorded() && seen.insert(p.id()) {
-                    found.push((p.id(), same_type(p.tensor()).clone()));
-                }
+                found.push((p.id(), same_type(p.tensor()).clone()));
             }
-            ParamRef::F32(p) if p.is_recorded() => {
-                foreign = foreign.take().or(Some(path.to_string()))
-            }
-            ParamRef::F64(p) if p.is_recorded() => {
-                foreign = foreign.take().or(Some(path.to_string()))
-            }
-            _ => {}
+            _ => foreign = foreign.take().or(Some(path.to_string())),
         }
     });
     match foreign {

@@ -8,7 +8,7 @@ use crate::tensor::{Tensor, axis};
 fn halves<T: Float>(op: &'static str, x: &Tensor<T>, along: isize) -> Result<[Tensor<T>; 2]> {
     let a = axis(op, along, x.rank())?;
     let n = x.shape()[a];
-    if n % 2 != 0 {
+    if !n.is_multiple_of(2) {
         let message =
             format!("axis {along} of {:?} has odd size {n}; it must have two halves", x.shape());
         return Err(Error::shape(op, message));

@@ -289,6 +289,20 @@ impl<T: Float> OpMany<T> for Weighted {
         };
         Ok(saved.into_iter().zip(needs).map(|(x, &need)| need.then(|| gradient(x))).collect())
     }
+    fn vjp_recorded(
+        &self,
+        saved: Self::Saved,
+        g: Tensor<T>,
+        needs: &[bool],
+    ) -> Result<Vec<Option<Tensor<T>>>> {
+        let (a, b) = (T::of(self.a), T::of(2.0 * self.b));
+        let gradient = |x: Tensor<T>| (x.sign() * a).try_add(&(&x * b))?.try_mul(&g);
+        saved
+            .into_iter()
+            .zip(needs)
+            .map(|(x, &need)| need.then(|| gradient(x)).transpose())
+            .collect()
+    }
 }
 
 #[cfg(test)]

@@ -103,6 +103,10 @@ fn views() {
     );
     t.says(|| x.permute([0, 0, 1]), "permute: axis 0 is given twice");
     t.says(
+        || Tensor::<f32>::zeros([1])?.expand([1 << 42]),
+        "expand: the shape [4398046511104] does not fit in memory",
+    );
+    t.says(
         || x.expand([3, 3, 4]),
         "expand: [2, 3, 4] to [3, 3, 4]: only axes of size 1 and new leading axes can be repeated",
     );
