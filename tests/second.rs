@@ -59,7 +59,7 @@ fn functions_of_one_variable() {
         ("clamp", |x| Ok(x.clamp(-1.0, 0.8).square())),
         ("powf", |x| Ok((x.abs() + 0.2).powf(2.7))),
         ("powi 3", |x| Ok(x.powi(3))),
-        ("powf 0", |x| Ok(x.powf(0.0).try_mul(x)?)),
+        ("powf 0", |x| x.powf(0.0).try_mul(x)),
         ("neg", |x| Ok((-x).square())),
         ("scalars", |x| Ok(((x + 1.0) * 3.0 - 0.5).square() / 2.0)),
         ("rsub", |x| Ok(x.rsub_scalar(2.0).square())),
@@ -236,7 +236,7 @@ fn third_derivatives() {
 
 #[test]
 fn nested_functions_agree() {
-    let f = |x: &X| Ok(x.powi(3).sum().try_mul(&x.exp().sum())?);
+    let f = |x: &X| x.powi(3).sum().try_mul(&x.exp().sum());
     let x = numbers(&[4], 1);
     let h = hessian(f, &x).unwrap();
     let v = numbers(&[4], 2);
