@@ -137,13 +137,16 @@ fn penalties() {
     let m = model();
     t.says(
         || L1::new(-1.0).penalty::<f32>(&m),
-        "penalty: -1 Σ|w| + 0 Σw²: both factors must be finite and not negative",
+        "penalty: L1: λ is -1; it must be finite and not negative",
     );
     t.says(
         || L2::new(f64::NAN).penalty::<f32>(&m),
-        "penalty: 0 Σ|w| + NaN Σw²: both factors must be finite and not negative",
+        "penalty: L2: λ is NaN; it must be finite and not negative",
     );
-    t.says(|| ElasticNet::new(0.1, 1.5).penalty::<f32>(&m), "penalty: 0.15000000000000002 Σ|w| + -0.025 Σw²: both factors must be finite and not negative");
+    t.says(
+        || ElasticNet::new(0.1, 1.5).penalty::<f32>(&m),
+        "penalty: ElasticNet: the ratio is 1.5; it must be from 0 to 1",
+    );
     t.says(
         || L2::new(0.1).penalty_where::<f32>(&m, |p| p == "wieght"),
         "penalty: no parameter to penalise: the model has none whose path is accepted",

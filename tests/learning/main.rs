@@ -1,3 +1,4 @@
 //! Small problems that must be learnt, with fixed seeds, in seconds.
 
 mod recurrent;
+mod small;
