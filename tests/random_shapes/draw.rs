@@ -91,15 +91,15 @@ pub fn probability(v: f64) -> f64 {
     v * 0.2 + 0.5
 }
 
-/// Fills shapes with numbers between -2 and 2 in an order of their own: odd multiples of 1/512, and for each further input a little more. So
-/// multiples of 1/256, where the kinks are, stay far off, the elements of an input differ, and those of two inputs do not differ by
-/// a multiple of 1/256 either.
+/// Fills shapes with numbers between -2 and 2 in an order of their own: odd multiples of 1/2048, and for each further input a little more.
+/// So multiples of 1/1024, where the kinks are, stay far off, the elements of an input differ, and those of two inputs do not differ
+/// by a multiple of 1/1024 either.
 fn numbers(input: usize, domain: fn(f64) -> f64, start: u64) -> impl FnMut(&[usize]) -> X {
-    let shift = input as f64 / 2048.0;
+    let shift = input as f64 / 8192.0;
     move |shape| {
-        // 389 is prime to 1024, so that the places come in a mixed order.
-        let at = |i: usize| ((start % 1024) as usize + i * 389) % 1024;
-        let v = |i: usize| domain((2.0 * at(i) as f64 - 1023.0) / 512.0 + shift);
+        // 1557 is prime to 4096, so that the places come in a mixed order.
+        let at = |i: usize| ((start % 4096) as usize + i * 1557) % 4096;
+        let v = |i: usize| domain((2.0 * at(i) as f64 - 4095.0) / 2048.0 + shift);
         Tensor::from_fn(shape, v).unwrap()
     }
 }
@@ -141,17 +141,25 @@ fn layout(
     x.slice_axis(axis, Slice::all().step(step)).unwrap()
 }
 
-/// A size: now and then 0 (unless `least` is more) or 1.
+/// A size: now and then 0 (unless `least` is more) or 1, now and then long enough for the wide steps of the kernels and what is left.
 pub fn size(least: usize, rng: &mut R) -> usize {
     match rng.random_range(0..10) {
         0 => least,
         1 => least.max(1),
+        2 => rng.random_range(9..40),
         _ => rng.random_range(least.max(1)..least.max(1) + 4),
     }
 }
 
 fn shape(ranks: std::ops::Range<usize>, least: usize, rng: &mut R) -> Shape {
-    (0..rng.random_range(ranks)).map(|_| size(least, rng)).collect()
+    let mut s: Shape = (0..rng.random_range(ranks)).map(|_| size(least, rng)).collect();
+    // One long axis is enough.
+    for i in 1..s.len() {
+        if s[..i].iter().any(|&d| d > 8) {
+            s[i] = s[i].min(4);
+        }
+    }
+    s
 }
 
 /// One shape of 0 to 3 axes.
@@ -176,7 +184,7 @@ pub fn several(rng: &mut R) -> [Shape; 1] {
 }
 /// One to three axes of even size.
 pub fn even(rng: &mut R) -> [Shape; 1] {
-    [shape(1..4, 0, rng).into_iter().map(|d| d.min(2) * 2).collect()]
+    [shape(1..4, 0, rng).into_iter().map(|d| d * 2).collect()]
 }
 /// Twice the same shape.
 pub fn twice(rng: &mut R) -> [Shape; 2] {

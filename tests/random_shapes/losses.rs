@@ -28,6 +28,11 @@ fn two_scores(rng: &mut R) -> [Shape; 2] {
     [s.clone(), s]
 }
 
+/// Scores \[n, classes, pixels\].
+fn pixels(rng: &mut R) -> [Shape; 1] {
+    [vec![size(0, rng), size(2, rng), size(1, rng)]]
+}
+
 /// \[frames, n, classes\]
 fn frames(rng: &mut R) -> [Shape; 1] {
     [vec![4 + size(0, rng), size(1, rng), 3 + size(0, rng)]]
@@ -44,6 +49,12 @@ fn of_two_tensors() {
             .on([probability, probability]),
         row("bce_with_logits", twice, |[x, t], k| {
             BceWithLogits::new().reduction(reduced(k)).forward(x, t)
+        })
+        .on([wide, probability]),
+        row("bce_with_logits and weights", two_scores, |[x, t], k| {
+            let weights = Tensor::from_fn([x.shape()[1]], |i| 0.5 + i as f64)?;
+            let loss = BceWithLogits::new().weight(weights.clone()).pos_weight(weights + 0.5);
+            loss.reduction(reduced(k)).forward(x, t)
         })
         .on([wide, probability]),
         row("kl_div", twice, |[x, t], k| KlDiv::new().reduction(reduced(k)).forward(x, t))
@@ -96,6 +107,12 @@ fn of_one_tensor_and_what_is_told() {
             let loss = CrossEntropy::new().label_smoothing(0.1).class_weights(weights);
             loss.ignore_index(1).reduction(reduced(k)).forward(x, &labels(x, 0))
         }),
+        row("cross_entropy of pixels", pixels, |[x], k| {
+            let s = x.shape();
+            let label = |i: usize| ((i * 3 + k) % s[1]) as i64;
+            let labels: Tensor<i64> = Tensor::from_fn([s[0], s[2]], label)?;
+            CrossEntropy::new().label_smoothing(0.1).reduction(reduced(k)).forward(x, &labels)
+        }),
         row("nll_loss", scores, |[x], k| {
             NllLoss::new().reduction(reduced(k)).forward(x, &labels(x, k))
         }),
@@ -128,6 +145,9 @@ fn of_three_tensors() {
         row("triplet_margin", thrice, |[a, p, n], k| {
             let loss = TripletMargin::new(0.7).p([2.0, 3.0, 1.0][k % 3]).reduction(reduced(k / 3));
             loss.forward(a, p, n)
+        }),
+        row("triplet_margin with swap", thrice, |[a, p, n], k| {
+            TripletMargin::new(0.7).swap().reduction(reduced(k)).forward(a, p, n)
         }),
     ]);
 }

@@ -37,6 +37,11 @@ fn views() {
         row("slice_axis", axes, |[x], k| {
             x.slice_axis(axis(x, k), Slice::all().step([2, -1, -2, 3][k % 4]))
         }),
+        row("slice", full, |[x], k| match x.rank() {
+            1 => x.slice(Slice::all().step([2, -1][k % 2])),
+            2 => x.slice((.., -1)),
+            _ => x.slice((Slice::all().step(-2), 0, ..x.shape()[2] as isize / 2)),
+        }),
         row("diagonal", matrices, |[x], k| x.diagonal(k as isize % 5 - 2, 0, -1)),
         row("trace", matrices, |[x], _| x.trace()),
         row("repeat", every, |[x], k| {
