@@ -15,7 +15,19 @@ pub(crate) fn write(
 ) -> Result<()> {
     // Through a symbolic link the file itself is replaced, not the link.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let io = |source| Error::Io { path: path.to_path_buf(), source };
+    let io = |source: std::io::Error| {
+        // "No such file" of a file to be written is about its folder.
+        let folder = target.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists());
+        let source = match folder {
+            Some(folder) => std::io::Error::new(
+                source.kind(),
+                format!("the folder {} does not exist; create it first", folder.display()),
+            ),
+            None => source,
+        };
+        let empty = path.as_os_str().is_empty();
+        Error::Io { path: if empty { "(an empty path)".into() } else { path.into() }, source }
+    };
     let temporary = beside(&target).map_err(io)?;
     fill(&temporary, content).and_then(|()| fs::rename(&temporary, &target)).map_err(|e| {
         // It is the first error that counts.
@@ -94,7 +106,13 @@ mod tests {
     fn a_folder_that_is_not_there() {
         let path = std::env::temp_dir().join("gradus-no-such-folder/x.bin");
         assert!(matches!(write(&path, |_| Ok(())), Err(Error::Io { .. })));
-        assert!(matches!(write(Path::new(""), |_| Ok(())), Err(Error::Io { .. })));
+        let e = write(Path::new(""), |_| Ok(())).unwrap_err();
+        assert_eq!(e.to_string(), "(an empty path): not the name of a file");
+        let e = write(Path::new("no/such/folder/x"), |_| Ok(())).unwrap_err().to_string();
+        assert_eq!(
+            e,
+            "no/such/folder/x: the folder no/such/folder does not exist; create it first"
+        );
     }
 
     #[cfg(unix)]

@@ -481,7 +481,7 @@ mod tests {
         assert!(said(Init::Constant(f64::NAN), &[2]).contains("must be finite"));
         assert!(said(Init::Default, &[2]).contains("has no fan-in and fan-out"));
         assert!(said(Init::orthogonal(), &[2]).contains("two axes or more"));
-        assert!(said(Init::Zeros, &[usize::MAX, 2]).contains("more elements than memory"));
-        assert!(said(Init::Default, &[usize::MAX, 2]).contains("more elements than memory"));
+        assert!(said(Init::Zeros, &[usize::MAX, 2]).contains("does not fit in memory"));
+        assert!(said(Init::Default, &[usize::MAX, 2]).contains("does not fit in memory"));
     }
 }

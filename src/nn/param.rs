@@ -94,7 +94,7 @@ impl<T: Float> Param<T> {
     /// };
     /// let net = Tape::new(0).watch(&model);
     /// let e = net.forward(&Tensor::ones([5, 2])?).unwrap_err();
-    /// assert_eq!(e.to_string(), "Dense: input [5, 3] does not fit: expected a last axis of 4 (weight [1, 4]) [at 1]");
+    /// assert_eq!(e.to_string(), "Dense: input [.., 3] does not fit: expected a last axis of 4 (weight [1, 4]) [at 1]");
     /// # Ok::<(), Error>(())
     /// ```
     pub fn locate(&self, mut e: Error) -> Error {

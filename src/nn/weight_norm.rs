@@ -55,7 +55,7 @@ fn matrix<T: Float>(w: &Tensor<T>) -> Result<Tensor<T>> {
 /// let layer = WeightNorm::new(dense.clone())?;
 /// assert_eq!(layer.param_paths(), ["weight_g", "weight", "bias"]);
 /// let x = Tensor::ones([2, 8])?;
-/// let off = layer.forward(&x)?.try_sub(&dense.forward(&x)?)?.abs().max().item()?;
+/// let off = layer.forward(&x)?.try_sub(&dense.forward(&x)?)?.abs().max()?.item()?;
 /// assert!(off < 1e-6);                                  // it starts as the same function
 /// # Ok::<(), Error>(())
 /// ```
@@ -115,7 +115,7 @@ impl<T: Float, L: Weighted<T>> Layer<T> for WeightNorm<L, T> {
 /// let layer = SpectralNorm::new(dense, &mut rng)?;
 /// let x = Tensor::randn([100, 8], &mut rng)?;
 /// let y = layer.forward(&x)?;                           // no vector becomes longer
-/// let longer = y.norm_axes(1, false)?.gt(&x.norm_axes(1, false)?.mul_scalar(1.001))?;
+/// let longer = y.norm_axes(1, false)?.try_gt(&x.norm_axes(1, false)?.mul_scalar(1.001))?;
 /// assert!(!longer.any());
 /// # Ok::<(), Error>(())
 /// ```

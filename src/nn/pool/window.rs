@@ -210,10 +210,10 @@ mod tests {
         let y = |l: &dyn Layer<f64>| l.forward(&x).unwrap().to_vec();
         assert_eq!(y(&MaxPool1d::new(2).stride(3).ceil_mode(true)), [1.0, 16.0, 36.0]);
         assert_eq!(y(&MaxPool1d::new(2).stride(3).dilation(2).padding(1)), [1.0, 16.0, 25.0]);
-        assert_eq!(
-            y(&AvgPool1d::new(3).stride(5).padding(1)),
-            [1.0 / 3.0, (16.0 + 25.0 + 36.0) / 3.0]
-        );
+        let means = y(&AvgPool1d::new(3).stride(5).padding(1));
+        // A mean may be a sum times 1/3.
+        let close = |(a, b): (&f64, f64)| (a - b).abs() < 1e-14 * b;
+        assert!(means.iter().zip([1.0 / 3.0, 77.0 / 3.0]).all(close), "{means:?}");
         assert_eq!(y(&AvgPool1d::new(3).stride(5).divisor_override(1)), [5.0]);
         let volume: Tensor = Tensor::ones([2, 3, 4, 5, 6]).unwrap();
         let shape = |l: &dyn Layer<f32>| l.forward(&volume).unwrap().shape().to_vec();
