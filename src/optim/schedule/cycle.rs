@@ -19,7 +19,8 @@ use crate::error::Result;
 ///     sgd.set_lr(cycle.lr(step));
 ///     sgd.set_momentum(cycle.momentum(step))?;
 /// }
-/// assert_eq!((cycle.lr(0), cycle.lr(29), cycle.momentum(29)), (0.004, 0.1, 0.85));
+/// assert_eq!((cycle.lr(29), cycle.momentum(29)), (0.1, 0.85));
+/// assert!((cycle.lr(0) - 0.1 / 25.0).abs() < 1e-12);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -160,8 +161,8 @@ pub enum CyclicMode {
 /// ```
 /// use gradus::prelude::*;
 /// use gradus::optim::schedule::{Cyclic, CyclicMode};
-/// let s = Cyclic::new(0.1, 0.5, 4)?.mode(CyclicMode::Triangular2);
-/// assert_eq!([0, 2, 4, 8, 12].map(|t| s.lr(t)), [0.1, 0.3, 0.5, 0.1, 0.3]);
+/// let s = Cyclic::new(0.25, 1.25, 4)?.mode(CyclicMode::Triangular2);
+/// assert_eq!([0, 2, 4, 8, 12].map(|t| s.lr(t)), [0.25, 0.75, 1.25, 0.25, 0.75]);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug)]

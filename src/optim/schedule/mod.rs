@@ -115,8 +115,8 @@ pub trait Schedule {
     /// ```
     /// use gradus::prelude::*;
     /// use gradus::optim::schedule::{Exponential, Linear};
-    /// let s = Exponential::new(0.1, 0.5)?.times(Linear::new(1.0, 0.5, 1.0, 2)?);
-    /// assert_eq!([0, 1, 2].map(|t| s.lr(t)), [0.05, 0.0375, 0.025]);
+    /// let s = Exponential::new(1.0, 0.5)?.times(Linear::new(1.0, 0.5, 1.0, 2)?);
+    /// assert_eq!([0, 1, 2].map(|t| s.lr(t)), [0.5, 0.375, 0.25]);
     /// # Ok::<(), Error>(())
     /// ```
     fn times<S: Schedule>(self, factor: S) -> Times<Self, S>
