@@ -146,8 +146,8 @@ pub fn size(least: usize, rng: &mut R) -> usize {
     match rng.random_range(0..10) {
         0 => least,
         1 => least.max(1),
-        2 => rng.random_range(9..40),
-        _ => rng.random_range(least.max(1)..least.max(1) + 4),
+        2 | 3 => rng.random_range(9..40),
+        _ => rng.random_range(least.max(2)..least.max(2) + 4),
     }
 }
 

@@ -13,7 +13,7 @@ use draw::{R, Row, X};
 use gradus::autograd::{gradcheck, gradgradcheck};
 use gradus::prelude::*;
 
-const DRAWS: usize = 15;
+const DRAWS: usize = 20;
 const SECOND: usize = 4;
 
 /// The seed of a row, so that a new row changes no other.

@@ -106,9 +106,9 @@ fn attention() {
     })]);
 }
 
-/// Images, filters in two groups, and their bias.
+/// Images, filters in two groups, and their bias. Few images, since the rounding of a difference of larger sums exceeds what is compared.
 fn images(rng: &mut R) -> [Shape; 3] {
-    let [n, h, w] = [size(0, rng), 3 + size(0, rng), 3 + size(0, rng)];
+    let [n, h, w] = [size(0, rng).min(2), 3 + size(0, rng), 3 + size(0, rng)];
     let f = 2 * size(1, rng).min(2);
     [vec![n, 4, h, w], vec![f, 2, size(1, rng).min(3), size(1, rng).min(3)], vec![f]]
 }
