@@ -170,10 +170,10 @@ fn checkpoints() {
         (load(&header("[[[[")), "pair.safetensors: the header does not begin with {"),
         (
             plain(&dir, pair.save(dir.0.join("no/such/folder.safetensors"))),
-            "no/such/folder.safetensors: No such file or directory (os error 2)",
+            "no/such/folder.safetensors: the folder no/such does not exist; create it first",
         ),
         (plain(&dir, pair.save(&dir.0)), "DIR: Is a directory (os error 21)"),
-        (plain(&dir, pair.save("")), ": not the name of a file"),
+        (plain(&dir, pair.save("")), "(an empty path): not the name of a file"),
         (
             plain(&dir, pair.clone().load(dir.0.join("none.safetensors"))),
             "none.safetensors: No such file or directory (os error 2)",
