@@ -48,7 +48,7 @@ pub enum Error {
         rank: usize,
     },
     /// An index, class or token id that is not below the size it indexes.
-    #[error("{op}: index {index} is out of range for {what} of size {size}")]
+    #[error("{op}: index {index} is out of range for {}", of_size(what, *size))]
     Index {
         /// The operation that refused.
         op: &'static str,
@@ -209,6 +209,14 @@ fn class_range(classes: usize) -> String {
     match classes {
         0 => String::new(),
         n => format!(" (0..={})", n - 1),
+    }
+}
+
+/// The size behind what it is the size of, and the place in a model behind both.
+fn of_size(what: &str, size: usize) -> String {
+    match what.rsplit_once(" [at ") {
+        Some((what, place)) => format!("{what} of size {size} [at {place}"),
+        None => format!("{what} of size {size}"),
     }
 }
 

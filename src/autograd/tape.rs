@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) consumed: bool,
     /// How many seeds were drawn.
     draws: u64,
+    /// For a summary: what layers of several operations say that they gave, by the leaf of one of their parameters.
+    notes: Option<Vec<(u32, Vec<usize>)>>,
 }
 
 struct Inner {
@@ -112,7 +114,23 @@ impl TapeCore {
                 }
             }
         }
+        for (leaf, shape) in state.notes.iter().flatten() {
+            let owner = state.params.iter().find(|(_, place)| place == leaf);
+            uses.extend(owner.map(|(id, _)| (*id, shape.clone())));
+        }
         uses
+    }
+
+    /// From now on, layers' notes are kept.
+    pub(crate) fn take_notes(&self) {
+        self.lock().notes = Some(Vec::new());
+    }
+
+    /// Notes the shape that a layer gives, if anybody asked for it.
+    pub(crate) fn note(&self, leaf: u32, shape: &[usize]) {
+        if let Some(notes) = &mut self.lock().notes {
+            notes.push((leaf, shape.to_vec()));
+        }
     }
 
     /// A leaf without a parameter.
@@ -180,8 +198,13 @@ impl Tape {
     /// An empty tape. The seed fixes what is random in the forward pass (dropout); give each step another one,
     /// for example its number.
     pub fn new(seed: u64) -> Self {
-        let state =
-            State { nodes: Vec::with_capacity(16), params: Vec::new(), consumed: false, draws: 0 };
+        let state = State {
+            nodes: Vec::with_capacity(16),
+            params: Vec::new(),
+            consumed: false,
+            draws: 0,
+            notes: None,
+        };
         Tape { core: TapeCore(Arc::new(Inner { seed, state: Mutex::new(state) })) }
     }
 

@@ -231,7 +231,7 @@ mod tests {
         let net = Tape::new(0).watch(&model);
         assert_eq!(
             net.1.forward(&Tensor::from([5i64])).unwrap_err().to_string(),
-            "Embedding: index 5 is out of range for the vocabulary (the id at [0]) [at 1] of size 5"
+            "Embedding: index 5 is out of range for the vocabulary (the id at [0]) of size 5 [at 1]"
         );
         assert!(Embedding::<f32>::new(4, 3).padding_idx(4).build(&mut rng).is_err());
         assert!(Embedding::<f32>::new(4, 3).max_norm(-1.0).build(&mut rng).is_err());

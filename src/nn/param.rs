@@ -83,6 +83,13 @@ impl<T: Float> Param<T> {
         }
     }
 
+    /// Tells a summary what the layer of this parameter gives, where that is more than one operation.
+    pub(super) fn gives(&self, y: &Tensor<T>) {
+        if let Some(tape) = self.value.tape() {
+            tape.note(TapeCore::id_of(self.value.link()), y.shape());
+        }
+    }
+
     /// The error with the place in the model of the layer that this parameter belongs to, for layers of your own: say it of every error
     /// that a wrong input causes.
     ///

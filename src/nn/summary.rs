@@ -37,6 +37,7 @@ pub(super) fn with_outputs<M: Module + Clone, R>(
     run: impl FnOnce(&M) -> Result<R>,
 ) -> Result<String> {
     let tape = Tape::new(0);
+    tape.core().take_notes();
     // A deep copy: the trial must not move running statistics.
     run(&tape.watch(&model.clone()))?;
     let shapes: HashMap<ParamId, Vec<usize>> = tape.core().uses().into_iter().collect();
@@ -81,7 +82,7 @@ fn grouped(n: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{BatchNorm2d, Conv2d, Dense, Layer, Sequential};
+    use crate::nn::{BatchNorm2d, Conv2d, Dense, LSTM, Layer, Sequential};
     use crate::{Param, Tensor};
 
     #[test]
@@ -92,6 +93,9 @@ mod tests {
             .add(BatchNorm2d::new(4).build().unwrap())
             .add_fn(|x| x.relu().flatten(1..))
             .add(Dense::new(4 * 36, 10).build(&mut rng).unwrap());
+        let lstm = LSTM::<f64>::new(3, 5).bidirectional(true).build(&mut rng).unwrap();
+        let text = lstm.summary_of(|m| m.forward(&Tensor::ones([7, 2, 3]).unwrap())).unwrap();
+        assert!(text.contains("(the model itself)  [7, 2, 10]"), "{text}");
         let norm = || model.get::<BatchNorm2d>(1).unwrap().clone();
         let before = format!("{:?}", norm());
         let x = Tensor::ones([2, 1, 8, 8]).unwrap();

@@ -127,7 +127,7 @@ impl<T: Float> MultiHeadAttention<T> {
             let y = x.q.scaled_dot_product_attention(&k, &v, &options)?;
             self.joined(&y, query.rank())
         };
-        run().map_err(|e| self.locate(e))
+        run().inspect(|y| self.gives(y)).map_err(|e| self.locate(e))
     }
 
     /// [`attend`](Self::attend), and the weights: \[batch, S, K\], the mean over the heads, or with `average` false each of them, \[batch, heads, S, K\]. While
@@ -361,6 +361,13 @@ impl<T: Float> MultiHeadAttention<T> {
     }
 
     /// The error with the place of this layer in the model.
+    /// For summaries.
+    fn gives(&self, y: &Tensor<T>) {
+        if let Some(w) = self.in_proj_weight.as_ref().or(self.q_proj_weight.as_ref()) {
+            w.gives(y);
+        }
+    }
+
     fn locate(&self, e: Error) -> Error {
         match self.in_proj_weight.as_ref().or(self.q_proj_weight.as_ref()) {
             Some(w) => w.locate(e),

@@ -112,6 +112,9 @@ impl<T: Float> Stack<T> {
         lengths: Option<&[usize]>,
     ) -> Result<StackOutputs<T>> {
         let run = self.run_here(x, h0, c0, lengths);
+        if let (Some(w), Ok((y, ..))) = (self.weights.first(), &run) {
+            w.weight_ih.gives(y);
+        }
         run.map_err(|e| match self.weights.first() {
             Some(w) => w.weight_ih.locate(e),
             None => e,
