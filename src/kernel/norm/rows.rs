@@ -116,13 +116,14 @@ impl<T: Float, const CENTRE: bool, const WEIGHT: bool> Kernel for Backward<'_, T
                 let h = h(g, w);
                 (u + h, (x - mean).vfma::<FMA>(h, v))
             });
-            let shift = if CENTRE { r * s / count } else { T::ZERO };
-            let slope = r * (r * (r * t / count));
+            // The mean of h is taken off before anything is rounded again: what cancels must cancel, above all in rows of one number.
+            let shift = if CENTRE { s / count } else { T::ZERO };
+            let slope = -r * (r * t / count);
             for at in (0..n).step_by(W) {
                 let (x, g, w) = (chunk(x, at), chunk(g, at), chunk(weight, at));
                 let mut d = [T::ZERO; W];
                 for j in 0..W {
-                    d[j] = r.vfma::<FMA>(h(g[j], w[j]), -shift) - (x[j] - mean) * slope;
+                    d[j] = r * (x[j] - mean).vfma::<FMA>(slope, h(g[j], w[j]) - shift);
                 }
                 put(dx, at, &d);
                 if !db.is_empty() {

@@ -190,6 +190,17 @@ mod tests {
         RowNorm { name: "test", over: over.into(), eps: 1e-3, affine }
     }
 
+    /// A row of one number is its own mean: its gradient is 0, not what rounding leaves of a difference times 1 / √ε.
+    #[test]
+    fn rows_of_one_number_have_no_gradient() {
+        let tape = crate::Tape::new(0);
+        let x = tape.leaf(&Tensor::from_fn([33, 1], |i| 50.0 + i as f32 * 0.37).unwrap());
+        let (w, g) = (Tensor::from([0.7f32]), Tensor::from_fn([33, 1], |i| 0.1 + i as f32 * 0.3));
+        let y = x.layer_norm([1], Some(&w), None, 1e-5).unwrap();
+        let grads = y.backward_with(&g.unwrap()).unwrap();
+        assert!(grads.wrt(&x).unwrap().iter().all(|d| d == 0.0));
+    }
+
     /// Value and every gradient of the loops against the composition, to the last digits that a different order of additions leaves.
     fn agree<const CENTRE: bool>(x: &Tensor<f64>, over: &[usize], weight: bool, bias: bool) {
         let (w, b) = (grid(over), grid(over).mul_scalar(0.5));
