@@ -33,7 +33,7 @@ use crate::tensor::Tensor;
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// By default 20 iterations a step, at most 25 evaluations, a history of 100, no line search (each iteration moves by the learning rate), and it stops early
+/// By default 20 iterations a step, at most 25 evaluations (the last line search may take one more, as in PyTorch), a history of 100, no line search (each iteration moves by the learning rate), and it stops early
 /// when the largest gradient is at most 1e-7 or the changes fall below 1e-9, as in PyTorch. It computes in f64, whatever the parameters are. Parameters
 /// that are not watched have gradient 0 and stay.
 #[derive(Clone, Debug)]
