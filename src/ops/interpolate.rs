@@ -229,7 +229,7 @@ impl<T: Float> Tensor<T> {
     /// [`Error::Shape`] for fewer than three axes or channels that r² does not divide.
     pub fn pixel_shuffle(&self, r: usize) -> Result<Tensor<T>> {
         let (lead, [c, h, w]) = image("pixel_shuffle", self)?;
-        if r == 0 || c % (r * r) != 0 {
+        if !r.checked_mul(r).is_some_and(|rr| rr > 0 && c.is_multiple_of(rr)) {
             let message = format!("{c} channels of {:?} are not divided by {r}²", self.shape());
             return Err(Error::shape("pixel_shuffle", message));
         }
@@ -252,7 +252,8 @@ impl<T: Float> Tensor<T> {
     /// [`Error::Shape`] for fewer than three axes or a height or width that r does not divide.
     pub fn pixel_unshuffle(&self, r: usize) -> Result<Tensor<T>> {
         let (lead, [c, h, w]) = image("pixel_unshuffle", self)?;
-        if r == 0 || h % r != 0 || w % r != 0 {
+        let fits = r.checked_mul(r).and_then(|rr| c.checked_mul(rr)).is_some();
+        if r == 0 || !fits || h % r != 0 || w % r != 0 {
             let message = format!("height and width of {:?} are not divided by {r}", self.shape());
             return Err(Error::shape("pixel_unshuffle", message));
         }
