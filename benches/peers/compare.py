@@ -18,7 +18,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-ALL = "linreg,mlp_mnist,cnn_mnist_b32,cnn_mnist_b128,infer_cnn_b1,ops"
+ALL = "linreg,mlp_mnist,cnn_mnist_b32,cnn_mnist_b128,infer_cnn_b1,lstm_char,ops"
 
 
 def build():

@@ -157,10 +157,6 @@ saved_tuple!(A 0, B 1, C 2, D 3, E 4);
 /// A recorded operation with its types erased, as the tape holds it.
 pub(crate) trait Recorded: Send + Sync {
     fn name(&self) -> &'static str;
-    /// The shape of the output, for summaries.
-    fn output(&self) -> Option<&[usize]> {
-        None
-    }
     /// Turns the output's gradient into the inputs', and hands each that is wanted to `sink` with its input's number.
     fn backward(
         self: Arc<Self>,
@@ -239,8 +235,7 @@ impl<T: Float, const N: usize, O: Op<T, N>> OpMany<T> for Fixed<O, N> {
 struct Record<T: Float, O: OpMany<T>> {
     op: O,
     saved: O::Saved,
-    /// Those of the inputs, and behind them the output's.
-    shapes: SmallVec<[Dims; 4]>,
+    shapes: SmallVec<[Dims; 3]>,
 }
 
 impl<T: Float, O: OpMany<T>> Record<T, O> {
@@ -280,10 +275,6 @@ fn hand_on<T: Float>(
 impl<T: Float, O: OpMany<T>> Recorded for Record<T, O> {
     fn name(&self) -> &'static str {
         self.op.name()
-    }
-
-    fn output(&self) -> Option<&[usize]> {
-        self.shapes.last().map(|s| &s[..])
     }
 
     fn backward(
@@ -402,9 +393,12 @@ pub(crate) fn apply_many<T: Float, O: OpMany<T>>(op: O, x: &[&Tensor<T>]) -> Res
     let y = y.with_link(Link::None);
     mark_output(&mut saved, &y);
     let inputs: SmallVec<[u32; 4]> = x.iter().map(|t| TapeCore::id_of(t.link())).collect();
-    let shapes = x.iter().copied().chain([&y]).map(|t| short(t.shape())).collect();
-    let link =
-        TapeCore::push(&tape, Node::Op { inputs, op: Arc::new(Record { op, saved, shapes }) });
+    let shapes = x.iter().map(|t| short(t.shape())).collect();
+    let link = TapeCore::push_op(
+        &tape,
+        Node::Op { inputs, op: Arc::new(Record { op, saved, shapes }) },
+        y.shape(),
+    );
     Ok(y.with_link(link))
 }
 

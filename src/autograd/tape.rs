@@ -43,7 +43,8 @@ pub(crate) struct State {
     pub(crate) consumed: bool,
     /// How many seeds were drawn.
     draws: u64,
-    /// For a summary: what layers of several operations say that they gave, by the leaf of one of their parameters.
+    /// For a summary, if one asked: the shapes of what was computed, by the places of its inputs, and of what layers of several operations say
+    /// that they gave, by the leaf of one of their parameters.
     notes: Option<Vec<(u32, Vec<usize>)>>,
 }
 
@@ -84,8 +85,16 @@ impl TapeCore {
     /// Appends a node and returns the link to it. On a consumed tape nothing is kept: the link leads nowhere, and
     /// `backward` says so.
     pub(crate) fn push(tape: &TapeCore, node: Node) -> Link {
+        TapeCore::push_op(tape, node, &[])
+    }
+
+    /// [`push`](Self::push) for an operation whose output has this shape; a summary that asked for notes gets one for each input.
+    pub(crate) fn push_op(tape: &TapeCore, node: Node, shape: &[usize]) -> Link {
         let mut state = tape.lock();
         let id = if state.consumed { NOWHERE } else { state.nodes.len() as u32 };
+        if let Some(notes) = &mut state.notes {
+            notes.extend(node.inputs().iter().map(|&i| (i, shape.to_vec())));
+        }
         if id != NOWHERE {
             state.nodes.push(node);
         }
@@ -101,24 +110,12 @@ impl TapeCore {
         }
     }
 
-    /// For each operation that takes a parameter's leaf itself, in order: the parameter and the operation's output shape.
+    /// For each noted operation that takes a parameter's leaf itself, in order: the parameter and the operation's output shape.
     pub(crate) fn uses(&self) -> Vec<(ParamId, Vec<usize>)> {
         let state = self.lock();
-        let mut uses = Vec::new();
-        for node in &state.nodes {
-            let Node::Op { inputs, op } = node else { continue };
-            let Some(shape) = op.output() else { continue };
-            for (id, leaf) in &state.params {
-                if inputs.contains(leaf) {
-                    uses.push((*id, shape.to_vec()));
-                }
-            }
-        }
-        for (leaf, shape) in state.notes.iter().flatten() {
-            let owner = state.params.iter().find(|(_, place)| place == leaf);
-            uses.extend(owner.map(|(id, _)| (*id, shape.clone())));
-        }
-        uses
+        let owner = |leaf: u32| state.params.iter().find(|(_, place)| *place == leaf);
+        let noted = state.notes.iter().flatten();
+        noted.filter_map(|(leaf, shape)| Some((owner(*leaf)?.0, shape.clone()))).collect()
     }
 
     /// From now on, layers' notes are kept.
