@@ -6,7 +6,8 @@ use gradus::Slice;
 use gradus::nn::{Conv2dParams, Param};
 use gradus::prelude::*;
 
-use super::{Args, Cpu, emit, ints, number, signed};
+use super::numbers::{ints, signed};
+use super::{Args, Cpu, emit, number};
 
 /// Calls, arithmetic operations and bytes of a call.
 struct Case {
