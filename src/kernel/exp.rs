@@ -20,8 +20,10 @@ impl VecExp for f32 {
     #[inline(always)]
     fn vexp<const FMA: bool>(self) -> f32 {
         const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23
-        // Beyond these the result is 0 or infinite anyway; a NaN passes both comparisons unchanged.
-        let x = if self < -104.0 { -104.0 } else { self };
+        // Beyond these the result is 0 or infinite anyway; a NaN passes both comparisons unchanged. What is masked, -∞, must not get its 0
+        // from multiplications that underflow: each of those costs as much as a hundred others.
+        let zero = self < -104.0;
+        let x = if zero { 0.0 } else { self };
         let x = if x > 89.0 { 89.0 } else { x };
         let t = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
         let k = t - ROUND;
@@ -35,7 +37,8 @@ impl VecExp for f32 {
         let k = (t.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
         let half = k >> 1;
         let pow2 = |k: i32| f32::from_bits((k.wrapping_add(127) << 23) as u32);
-        p * pow2(half) * pow2(k.wrapping_sub(half))
+        let y = p * pow2(half) * pow2(k.wrapping_sub(half));
+        if zero { 0.0 } else { y }
     }
 
     #[inline(always)]
@@ -48,7 +51,8 @@ impl VecExp for f64 {
     #[inline(always)]
     fn vexp<const FMA: bool>(self) -> f64 {
         const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52
-        let x = if self < -746.0 { -746.0 } else { self };
+        let zero = self < -746.0;
+        let x = if zero { 0.0 } else { self };
         let x = if x > 710.0 { 710.0 } else { x };
         let t = fma64::<FMA>(x, std::f64::consts::LOG2_E, ROUND);
         let k = t - ROUND;
@@ -76,7 +80,8 @@ impl VecExp for f64 {
         let k = (t.to_bits() as i64).wrapping_sub(ROUND.to_bits() as i64);
         let half = k >> 1;
         let pow2 = |k: i64| f64::from_bits((k.wrapping_add(1023) << 52) as u64);
-        p * pow2(half) * pow2(k.wrapping_sub(half))
+        let y = p * pow2(half) * pow2(k.wrapping_sub(half));
+        if zero { 0.0 } else { y }
     }
 
     #[inline(always)]
