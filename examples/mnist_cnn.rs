@@ -3,6 +3,7 @@
 //!     cargo run --release --example mnist_cnn
 //!     cargo run --release --example mnist_cnn -- --epochs 10 --save cnn.safetensors
 //!     cargo run --release --example mnist_cnn -- --load cnn.safetensors --predict digit.png
+//!     cargo run --release --example mnist_cnn -- --epochs 1 --profile
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,6 +12,7 @@ use clap::Parser;
 use gradus::data::Dataset;
 use gradus::data::mnist::{self, Kind, Source};
 use gradus::prelude::*;
+use gradus::profile::Profile;
 use indicatif::{ProgressBar, ProgressStyle};
 
 #[derive(Parser)]
@@ -48,6 +50,9 @@ struct Args {
     /// Clothes instead of digits.
     #[arg(long)]
     fashion: bool,
+    /// After training, tell where the time goes in a few more steps, whose updates are thrown away.
+    #[arg(long)]
+    profile: bool,
     /// Use only the first images of both sets, for a quick look.
     #[arg(long)]
     limit: Option<usize>,
@@ -124,6 +129,22 @@ fn train(model: &mut Cnn, data: &Dataset, args: &Args) -> Result<()> {
         println!("epoch {}/{}: {}", epoch + 1, args.epochs, progress(loss_sum, right, seen, start));
     }
     Ok(())
+}
+
+/// Ten steps of a copy of the model, the first one unseen.
+fn profile(model: &Cnn, data: &Dataset, args: &Args) -> Result<gradus::profile::Report> {
+    let (mut model, mut adam) = (model.clone(), Adam::new(args.lr));
+    let mut seen: Option<Profile> = None;
+    for (step, batch) in data.try_batches(args.batch_size)?.take(11).enumerate() {
+        let net = Tape::new(step as u64).watch(&model);
+        let loss = net.forward(&batch.inputs)?.cross_entropy(&batch.labels)?;
+        adam.step(&mut model, &loss.backward()?)?;
+        match &mut seen {
+            None => seen = Some(Profile::start()),
+            Some(profile) => profile.step(),
+        }
+    }
+    Ok(seen.unwrap_or_else(Profile::start).finish())
 }
 
 fn style() -> ProgressStyle {
@@ -274,6 +295,9 @@ fn run(args: &Args) -> std::result::Result<(), Box<dyn std::error::Error>> {
     }
     println!("{} parameters, {} threads", model.num_params(), gradus::num_threads());
     train(&mut model, &data.train, args)?;
+    if args.profile {
+        println!("{}", profile(&model, &data.train, args)?);
+    }
     if let Some(path) = &args.save {
         model.save(path)?;
         println!("saved to {}", path.display());

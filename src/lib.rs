@@ -44,6 +44,7 @@
 //! | [`io`] | [saving and loading](io::Checkpoint) models in the safetensors format |
 //! | [`data`] | datasets and batches; MNIST and its file formats; digits drawn by the program |
 //! | [`memory`] | what tensors occupy |
+//! | [`profile`] | where the time goes: operations, layers, the memory of a step |
 //! | [`element`], [`error`] | the types of elements; the one [`Error`] |
 //!
 //! Operations on shapes that may not fit return a [`Result`]. The operators `+ - * /` panic instead, with the words that the checked
@@ -70,6 +71,7 @@ mod kernel;
 pub mod nn;
 mod ops;
 pub mod optim;
+pub mod profile;
 mod tensor;
 
 pub use autograd::{Gradients, ParamId, Tape};

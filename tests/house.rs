@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u32)] = &[
     ("tensor", 1),
     ("kernel", 1),
+    ("profile", 1),
     ("autograd", 2),
     ("ops", 3),
     ("nn", 4),

@@ -43,6 +43,9 @@ struct Args {
     /// ops: comma-separated parts of operator names.
     #[arg(long)]
     only: Option<String>,
+    /// After the timed steps, profile as many again (ten at most) and print the tables to standard error.
+    #[arg(long)]
+    profile: bool,
     /// Print the names of the workloads.
     #[arg(long)]
     list: bool,
@@ -199,6 +202,14 @@ fn run(args: &Args, mut work: Work) -> Result<()> {
         extra.extend(report(warmup));
     }
     emit(args, &args.workload, &times, work.items, extra);
+    if args.profile {
+        let mut profile = gradus::profile::Profile::start();
+        for _ in 0..steps.min(10) {
+            (work.call)()?;
+            profile.step();
+        }
+        eprintln!("{}", profile.finish());
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use super::gradients::{Gradients, ParamGrad, add_to};
 use super::tape::{NOWHERE, Node, TapeCore};
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::profile::{self, Phase};
 use crate::tensor::Tensor;
 
 impl<T: Float> Tensor<T> {
@@ -72,7 +73,8 @@ impl<T: Float> Tensor<T> {
             state.consumed = true;
             (std::mem::take(&mut state.nodes), std::mem::take(&mut state.params))
         };
-        let mut leaves = propagate(nodes, root, AnyTensor::new(seed))?;
+        let _phase = profile::phase(Phase::Backward);
+        let mut leaves = propagate(&tape, nodes, root, AnyTensor::new(seed))?;
         let params = params
             .into_iter()
             .map(|(id, leaf)| {
@@ -86,7 +88,12 @@ impl<T: Float> Tensor<T> {
 }
 
 /// Walks from `root` to the leaves and returns the gradients of the leaves it reached.
-fn propagate(mut nodes: Vec<Node>, root: u32, seed: AnyTensor) -> Result<Vec<(u32, AnyTensor)>> {
+fn propagate(
+    tape: &TapeCore,
+    mut nodes: Vec<Node>,
+    root: u32,
+    seed: AnyTensor,
+) -> Result<Vec<(u32, AnyTensor)>> {
     let root = root as usize;
     // What came after the root cannot influence it; dropping it first frees its memory early.
     nodes.truncate(root + 1);
@@ -103,6 +110,9 @@ fn propagate(mut nodes: Vec<Node>, root: u32, seed: AnyTensor) -> Result<Vec<(u3
             }
             Node::Op { inputs, op } => {
                 let name = op.name();
+                if profile::on() {
+                    profile::set_layer(tape.layer_at(id as u32));
+                }
                 let needs: SmallVec<[bool; 8]> = inputs.iter().map(|&i| i != NOWHERE).collect();
                 let mut sum_error = None;
                 op.backward(*g, &needs, &mut |k, d| {

@@ -10,6 +10,7 @@ use super::op::Place;
 use super::tape::{NOWHERE, TapeCore};
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::profile::{self, Phase};
 use crate::tensor::Tensor;
 
 /// The gradients of a number with respect to some of the tensors that it was computed from (leaves, watched parameters or intermediate results). They
@@ -141,6 +142,7 @@ fn walk(
     grads[root as usize] = Some(seed);
     let mut found: Vec<Option<AnyTensor>> = vec![None; targets.len()];
     let first = targets.iter().copied().min().unwrap_or(root);
+    let _phase = profile::phase(Phase::Backward);
     for id in (first..=root).rev() {
         let Some(g) = grads[id as usize].take().filter(|_| depends[id as usize]) else { continue };
         for (found, _) in found.iter_mut().zip(targets).filter(|(_, t)| **t == id) {
@@ -148,6 +150,9 @@ fn walk(
         }
         let Some((inputs, op)) = tape.operation(id) else { continue };
         let name = op.name();
+        if profile::on() {
+            profile::set_layer(tape.layer_at(id));
+        }
         let needs: SmallVec<[bool; 8]> =
             inputs.iter().map(|&i| i != NOWHERE && depends[i as usize]).collect();
         if !needs.contains(&true) {

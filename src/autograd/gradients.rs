@@ -8,6 +8,7 @@ use super::tape::TapeCore;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::kernel::vector;
+use crate::profile::Span;
 use crate::tensor::Tensor;
 
 /// The identity of a parameter. Clones of a model keep it, so the gradients of a watched copy find the original.
@@ -291,10 +292,17 @@ impl fmt::Debug for Gradients {
 /// `mine += theirs`, in place where this gradient alone holds its memory.
 pub(crate) fn add_to(op: &'static str, mine: &mut AnyTensor, theirs: &AnyTensor) -> Result<()> {
     match (mine, theirs) {
-        (AnyTensor::F32(a), AnyTensor::F32(b)) => a.add_assign_same(op, b),
-        (AnyTensor::F64(a), AnyTensor::F64(b)) => a.add_assign_same(op, b),
+        (AnyTensor::F32(a), AnyTensor::F32(b)) => add_same(op, a, b),
+        (AnyTensor::F64(a), AnyTensor::F64(b)) => add_same(op, a, b),
         _ => Err(Error::shape(op, "two gradients of one tensor differ in float type")),
     }
+}
+
+fn add_same<T: Float>(op: &'static str, mine: &mut Tensor<T>, theirs: &Tensor<T>) -> Result<()> {
+    let span = Span::reading([mine, theirs]);
+    mine.add_assign_same(op, theirs)?;
+    Span::wrote(span, "sum of gradients", mine);
+    Ok(())
 }
 
 fn scale<T: Float>(t: &mut Tensor<T>, factor: f64) {

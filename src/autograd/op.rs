@@ -11,6 +11,7 @@ use super::any::AnyTensor;
 use super::tape::{Node, TapeCore};
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::profile::{self, Span};
 use crate::tensor::{Dims, Link, Tensor, short};
 
 /// A differentiable operation with `N` inputs and one output.
@@ -85,6 +86,18 @@ pub trait Op<T: Float, const N: usize>: Send + Sync + 'static {
         }
         Err(Error::OnceDifferentiable { op: self.name() })
     }
+
+    /// How many floating-point operations [`forward`](Self::forward) takes for inputs of these shapes, for [profiles](crate::profile). 0, as it is
+    /// unless said otherwise, means that the time is in moving the numbers.
+    fn flops(&self, x: [&[usize]; N]) -> u64 {
+        let _ = x;
+        0
+    }
+
+    /// The same of [`vjp`](Self::vjp): those of `forward` for each gradient that is asked for, as in a product.
+    fn vjp_flops(&self, x: [&[usize]; N], needs: [bool; N]) -> u64 {
+        self.flops(x) * needs.iter().filter(|n| **n).count() as u64
+    }
 }
 
 /// What an operation may keep for its backward pass. Its tensors can be visited, so that a later pass can put them back
@@ -105,6 +118,8 @@ pub trait SavedTensor {
     /// Whether this is the very buffer and layout of `other`.
     #[allow(private_interfaces)]
     fn is_same(&self, other: &dyn std::any::Any) -> bool;
+    /// What reading it once moves.
+    fn bytes(&self) -> u64;
 }
 
 impl<T: crate::element::Element> SavedTensor for Tensor<T> {
@@ -115,6 +130,9 @@ impl<T: crate::element::Element> SavedTensor for Tensor<T> {
     #[allow(private_interfaces)]
     fn is_same(&self, other: &dyn std::any::Any) -> bool {
         other.downcast_ref::<Tensor<T>>().is_some_and(|o| self.same(o))
+    }
+    fn bytes(&self) -> u64 {
+        profile::bytes(self)
     }
 }
 
@@ -184,6 +202,8 @@ pub(crate) struct Place<'a> {
 /// An operation with any number of inputs, such as a concatenation. Otherwise as [`Op`].
 pub(crate) trait OpMany<T: Float>: Send + Sync + 'static {
     type Saved: Saved;
+    /// Whether a profile sees the operations inside of this one instead of itself.
+    const TRANSPARENT: bool = false;
     /// As [`Op::COMPOSED`].
     const COMPOSED: bool = false;
     fn name(&self) -> &'static str;
@@ -206,6 +226,16 @@ pub(crate) trait OpMany<T: Float>: Send + Sync + 'static {
         }
         Err(Error::OnceDifferentiable { op: self.name() })
     }
+    /// As [`Op::flops`].
+    fn flops(&self, x: &[&[usize]]) -> u64 {
+        let _ = x;
+        0
+    }
+    /// As [`Op::vjp_flops`], but nothing unless said otherwise.
+    fn vjp_flops(&self, x: &[&[usize]], needs: &[bool]) -> u64 {
+        let _ = (x, needs);
+        0
+    }
 }
 
 /// An [`Op`] seen as an operation on slices.
@@ -213,6 +243,7 @@ struct Fixed<O, const N: usize>(O);
 
 impl<T: Float, const N: usize, O: Op<T, N>> OpMany<T> for Fixed<O, N> {
     type Saved = O::Saved;
+    const COMPOSED: bool = O::COMPOSED;
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -229,6 +260,12 @@ impl<T: Float, const N: usize, O: Op<T, N>> OpMany<T> for Fixed<O, N> {
         needs: &[bool],
     ) -> Result<Vec<Option<Tensor<T>>>> {
         Ok(self.0.vjp_recorded(saved, g, std::array::from_fn(|i| needs[i]))?.into())
+    }
+    fn flops(&self, x: &[&[usize]]) -> u64 {
+        self.0.flops(std::array::from_fn(|i| x[i]))
+    }
+    fn vjp_flops(&self, x: &[&[usize]], needs: &[bool]) -> u64 {
+        self.0.vjp_flops(std::array::from_fn(|i| x[i]), std::array::from_fn(|i| needs[i]))
     }
 }
 
@@ -272,6 +309,69 @@ fn hand_on<T: Float>(
     Ok(())
 }
 
+/// The forward rule, which a profile may want to see.
+#[inline(always)]
+fn forward<T: Float, O: OpMany<T>>(op: &O, x: &[&Tensor<T>]) -> Result<(Tensor<T>, O::Saved)> {
+    if O::TRANSPARENT || !profile::on() { op.forward(x) } else { forward_seen(op, x) }
+}
+
+#[cold]
+#[inline(never)]
+fn forward_seen<T: Float, O: OpMany<T>>(op: &O, x: &[&Tensor<T>]) -> Result<(Tensor<T>, O::Saved)> {
+    let span = Span::open();
+    let (y, saved) = op.forward(x)?;
+    if let Some(span) = span {
+        span.close(op.name(), || {
+            let shapes: SmallVec<[&[usize]; 4]> = x.iter().map(|x| x.shape()).collect();
+            [op.flops(&shapes), profile::traffic(x, &y)]
+        });
+    }
+    Ok((y, saved))
+}
+
+/// The backward rule, which a profile may want to see.
+#[inline(always)]
+fn vjp<T: Float, O: OpMany<T>>(
+    op: &O,
+    saved: O::Saved,
+    g: Tensor<T>,
+    needs: &[bool],
+    shapes: &[Dims],
+) -> Result<Vec<Option<Tensor<T>>>> {
+    if O::TRANSPARENT || !profile::on() {
+        op.vjp(saved, g, needs)
+    } else {
+        vjp_seen(op, saved, g, needs, shapes)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn vjp_seen<T: Float, O: OpMany<T>>(
+    op: &O,
+    mut saved: O::Saved,
+    g: Tensor<T>,
+    needs: &[bool],
+    shapes: &[Dims],
+) -> Result<Vec<Option<Tensor<T>>>> {
+    let (from, mut bytes) = (g.buffer().as_ptr(), profile::bytes(&g));
+    saved.visit(&mut |t| bytes += t.bytes());
+    let span = Span::open();
+    let d = op.vjp(saved, g, needs)?;
+    if let Some(span) = span {
+        span.close(op.name(), || {
+            let shapes: SmallVec<[&[usize]; 4]> = shapes.iter().map(|s| &s[..]).collect();
+            let is_view = |d: &Tensor<T>| O::COMPOSED && std::ptr::eq(d.buffer().as_ptr(), from);
+            let moved = match d.iter().flatten().all(is_view) {
+                true => 0,
+                false => bytes + d.iter().flatten().map(profile::bytes).sum::<u64>(),
+            };
+            [op.vjp_flops(&shapes, needs), moved]
+        });
+    }
+    Ok(d)
+}
+
 impl<T: Float, O: OpMany<T>> Recorded for Record<T, O> {
     fn name(&self) -> &'static str {
         self.op.name()
@@ -288,10 +388,11 @@ impl<T: Float, O: OpMany<T>> Recorded for Record<T, O> {
         let mut sink = |i: usize, d: AnyTensor| sink(i, d.detach());
         match Arc::try_unwrap(self) {
             Ok(Record { op, saved, shapes }) => {
-                hand_on(op.name(), &shapes, op.vjp(saved, g, needs)?, needs, &mut sink)
+                let d = vjp(&op, saved, g, needs, &shapes)?;
+                hand_on(op.name(), &shapes, d, needs, &mut sink)
             }
             Err(shared) => {
-                let d = shared.op.vjp(shared.saved.clone(), g, needs)?;
+                let d = vjp(&shared.op, shared.saved.clone(), g, needs, &shared.shapes)?;
                 hand_on(shared.op.name(), &shared.shapes, d, needs, &mut sink)
             }
         }
@@ -318,7 +419,7 @@ impl<T: Float, O: OpMany<T>> Recorded for Record<T, O> {
             // Known once, but not as a function: whoever differentiates it hears of that.
             Err(Error::OnceDifferentiable { op }) => {
                 let place = TapeCore::id_of(g.link());
-                let d = self.op.vjp(self.saved.clone(), g.detach(), needs)?;
+                let d = vjp(&self.op, self.saved.clone(), g.detach(), needs, &self.shapes)?;
                 let from: SmallVec<[u32; 4]> = at.inputs.iter().copied().chain([place]).collect();
                 d.into_iter().map(|d| Some(d?.with_link(at.tape.once(op, &from)))).collect()
             }
@@ -383,13 +484,13 @@ pub fn apply<T: Float, const N: usize, O: Op<T, N>>(
 /// [`apply`] for any number of inputs.
 pub(crate) fn apply_many<T: Float, O: OpMany<T>>(op: O, x: &[&Tensor<T>]) -> Result<Tensor<T>> {
     let Some(tape) = common_tape(op.name(), x)? else {
-        let (y, _) = op.forward(x)?;
+        let (y, _) = forward(&op, x)?;
         return Ok(y.with_link(Link::None));
     };
     let marked: SmallVec<[Tensor<T>; 3]> =
         x.iter().enumerate().map(|(i, t)| t.detach().with_link(Link::Input(i as u32))).collect();
     let borrowed: SmallVec<[&Tensor<T>; 3]> = marked.iter().collect();
-    let (y, mut saved) = op.forward(&borrowed)?;
+    let (y, mut saved) = forward(&op, &borrowed)?;
     let y = y.with_link(Link::None);
     mark_output(&mut saved, &y);
     let inputs: SmallVec<[u32; 4]> = x.iter().map(|t| TapeCore::id_of(t.link())).collect();

@@ -8,6 +8,7 @@ use super::gradients::ParamId;
 use super::op::Recorded;
 use crate::element::Element;
 use crate::float::Float;
+use crate::profile;
 use crate::tensor::{Link, Tensor};
 
 /// No place on the tape: an input that is a constant.
@@ -46,6 +47,8 @@ pub(crate) struct State {
     /// For a summary, if one asked: the shapes of what was computed, by the places of its inputs, and of what layers of several operations say
     /// that they gave, by the leaf of one of their parameters.
     notes: Option<Vec<(u32, Vec<usize>)>>,
+    /// For a profile, if one runs: the layers that operations stand in, by their places, in order.
+    pub(crate) layers: Vec<(u32, Arc<str>)>,
 }
 
 struct Inner {
@@ -97,6 +100,9 @@ impl TapeCore {
         }
         if id != NOWHERE {
             state.nodes.push(node);
+            if profile::on() {
+                state.layers.extend(profile::current_layer().map(|layer| (id, layer)));
+            }
         }
         drop(state);
         tape.link(id)
@@ -108,6 +114,13 @@ impl TapeCore {
             Node::Leaf => None,
             Node::Op { inputs, op } => Some((inputs.clone(), op.clone())),
         }
+    }
+
+    /// The layer that the operation at a place stands in, if a profile saw that.
+    pub(crate) fn layer_at(&self, id: u32) -> Option<Arc<str>> {
+        let state = self.lock();
+        let at = state.layers.binary_search_by_key(&id, |l| l.0).ok()?;
+        Some(state.layers[at].1.clone())
     }
 
     /// For each noted operation that takes a parameter's leaf itself, in order: the parameter and the operation's output shape.
@@ -201,6 +214,7 @@ impl Tape {
             consumed: false,
             draws: 0,
             notes: None,
+            layers: Vec::new(),
         };
         Tape { core: TapeCore(Arc::new(Inner { seed, state: Mutex::new(state) })) }
     }

@@ -59,8 +59,8 @@ impl<T: Float> Layer<T> for Dense<T> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if the last axis of `x` is not `inputs`.
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
-        linear::linear("Dense", x, &self.weight, self.bias.as_deref())
-            .map_err(|e| self.weight.locate(e))
+        let run = || linear::linear("Dense", x, &self.weight, self.bias.as_deref());
+        self.weight.within(run)
     }
 }
 

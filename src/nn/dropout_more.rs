@@ -4,6 +4,7 @@ use super::{Dense, Layer, Mode};
 use crate::Module;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::ops::linear::linear;
 use crate::tensor::{Dims, Tensor};
 
 fn probability(layer: &'static str, p: f64) -> Result<f64> {
@@ -321,9 +322,10 @@ impl<T: Float> Layer<T> for DropConnect<T> {
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
         match self.mode.next_seed() {
             Some(seed) if self.p > 0.0 => {
-                let weight = self.inner.weight.dropout(self.p, seed)?;
-                crate::ops::linear::linear("DropConnect", x, &weight, self.inner.bias.as_deref())
-                    .map_err(|e| self.inner.weight.locate(e))
+                let Dense { weight, bias } = &self.inner;
+                weight.within(|| {
+                    linear("DropConnect", x, &weight.dropout(self.p, seed)?, bias.as_deref())
+                })
             }
             _ => self.inner.forward(x),
         }

@@ -90,12 +90,13 @@ impl<T: Float> Embedding<T> {
     /// # Errors
     /// [`Error::Index`] for an id that is negative or not below the vocabulary, with its place.
     pub fn forward(&self, ids: &Tensor<i64>) -> Result<Tensor<T>> {
-        let y = embedding("Embedding", &self.weight, ids, self.padding);
-        let y = y.map_err(|e| self.weight.locate(e))?;
-        match self.max_norm {
-            Some(max) => shorten(&y, max, self.norm_type),
-            None => Ok(y),
-        }
+        self.weight.within(|| {
+            let y = embedding("Embedding", &self.weight, ids, self.padding)?;
+            match self.max_norm {
+                Some(max) => shorten(&y, max, self.norm_type),
+                None => Ok(y),
+            }
+        })
     }
 }
 

@@ -90,7 +90,7 @@ impl<T: Float> EmbeddingBag<T> {
             return Err(self.weight.locate(Error::shape("EmbeddingBag", message)));
         };
         let bag_of: Vec<usize> = (0..bags * size).map(|i| i / size.max(1)).collect();
-        self.run(ids, bag_of, bags, None).map_err(|e| self.weight.locate(e))
+        self.weight.within(|| self.run(ids, bag_of, bags, None))
     }
 
     /// Bags of any sizes: all `ids` in a row, bag k from `offsets[k]` to the next bag's offset or the end, to \[bags, width\]. With a
@@ -124,7 +124,7 @@ impl<T: Float> EmbeddingBag<T> {
             return says(format!("the offsets {offsets:?} must begin at 0 and grow up to {n}"));
         }
         let bag_of = (0..n).map(|i| offsets.partition_point(|&o| o <= i) - 1).collect();
-        self.run(ids, bag_of, offsets.len(), weights).map_err(|e| self.weight.locate(e))
+        self.weight.within(|| self.run(ids, bag_of, offsets.len(), weights))
     }
 
     fn run(

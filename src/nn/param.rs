@@ -7,8 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::autograd::{Gradients, ParamId, TapeCore};
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::profile;
 use crate::tensor::Tensor;
 
 /// A tensor that is trained. It derefs to its [`Tensor`].
@@ -109,6 +110,45 @@ impl<T: Float> Param<T> {
             e.add_place(format_args!("at {layer}"));
         }
         e
+    }
+
+    /// Runs what the layer of this parameter computes, for layers of your own: an error says where in the model it came from
+    /// ([`locate`](Self::locate)), and a [profile](crate::profile) counts the operations for this layer.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// #[derive(Module, Clone)]
+    /// struct Scale { factor: Param }
+    /// impl Layer for Scale {
+    ///     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    ///         self.factor.within(|| x.try_mul(&self.factor))
+    ///     }
+    /// }
+    /// let model = (Scale { factor: Param::new(Tensor::from([2.0, 3.0])) },);
+    /// let net = Tape::new(0).watch(&model);
+    /// let (_, report) = gradus::profile::record(|| net.forward(&Tensor::ones([5, 2])?))?;
+    /// assert_eq!(report.layers()[0].path, "0");
+    /// let e = net.forward(&Tensor::ones([5, 3])?).unwrap_err();
+    /// assert!(e.to_string().ends_with("[at 0]"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `run`.
+    pub fn within<R>(&self, run: impl FnOnce() -> Result<R>) -> Result<R> {
+        let _layer = self.enter_layer();
+        run().map_err(|e| self.locate(e))
+    }
+
+    /// For a profile: what is computed next belongs to the layer of this parameter.
+    pub(crate) fn enter_layer(&self) -> profile::Scope {
+        profile::enter(|| match self.path().as_deref() {
+            None => "(unnamed)".into(),
+            Some(path) => match path.rsplit_once('.') {
+                None => "(the model itself)".into(),
+                Some((layer, _)) => layer.into(),
+            },
+        })
     }
 
     /// The identity.

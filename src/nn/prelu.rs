@@ -36,7 +36,7 @@ impl<T: Float> Layer<T> for PReLU<T> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if there is neither one weight nor one for each channel.
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
-        prelu("PReLU", x, &self.weight).map_err(|e| self.weight.locate(e))
+        self.weight.within(|| prelu("PReLU", x, &self.weight))
     }
 }
 

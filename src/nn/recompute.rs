@@ -8,6 +8,7 @@ use crate::autograd::{OpMany, ParamId, Tape, TapeCore, apply_many};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::ops::float_only::{is, same_type};
+use crate::profile::{Phase, phase};
 use crate::tensor::Tensor;
 
 /// Runs a part of a model and keeps its inputs only: what lies between is computed a second time when the gradient comes (Chen et al.,
@@ -96,6 +97,7 @@ where
     F: Fn(&M, [&Tensor<T>; N]) -> Result<Tensor<T>> + Send + Sync + 'static,
 {
     type Saved = Vec<Tensor<T>>;
+    const TRANSPARENT: bool = true;
 
     fn name(&self) -> &'static str {
         "recompute"
@@ -123,7 +125,10 @@ where
             true => tape.leaf(&saved[i]),
             false => saved[i].detach(),
         });
-        let y = (self.f.0)(&net, inputs.each_ref())?;
+        let y = {
+            let _phase = phase(Phase::Forward);
+            (self.f.0)(&net, inputs.each_ref())?
+        };
         if !y.is_recorded() {
             return Ok(vec![None; needs.len()]);
         }

@@ -26,7 +26,7 @@ impl<T: Float> Weighted<T> for Dense<T> {
         &self.weight
     }
     fn forward_with(&self, weight: &Tensor<T>, x: &Tensor<T>) -> Result<Tensor<T>> {
-        linear::linear("Dense", x, weight, self.bias.as_deref()).map_err(|e| self.weight.locate(e))
+        self.weight.within(|| linear::linear("Dense", x, weight, self.bias.as_deref()))
     }
 }
 
@@ -35,7 +35,7 @@ impl<T: Float> Weighted<T> for Conv2d<T> {
         &self.weight
     }
     fn forward_with(&self, weight: &Tensor<T>, x: &Tensor<T>) -> Result<Tensor<T>> {
-        x.conv2d(weight, self.bias.as_deref(), self.params()).map_err(|e| self.weight.locate(e))
+        self.weight.within(|| x.conv2d(weight, self.bias.as_deref(), self.params()))
     }
 }
 

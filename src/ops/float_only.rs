@@ -9,6 +9,7 @@ use std::any::{Any, TypeId};
 use crate::autograd::{Op, OpMany, apply, apply_many};
 use crate::element::Element;
 use crate::error::Result;
+use crate::profile::Span;
 use crate::tensor::Tensor;
 
 /// Computes `op` and records it if `T` is a float and an input is recorded; otherwise `plain`, which must give what `op`'s forward
@@ -26,7 +27,10 @@ pub(crate) fn record_if_float<T: Element, const N: usize, O: Op<f32, N> + Op<f64
             return apply::<f64, N, O>(op, x.map(same_type)).map(same_type_owned);
         }
     }
-    plain(x)
+    let span = Span::open();
+    let y = plain(x)?;
+    Span::moved(span, Op::<f32, N>::name(&op), &x, &y);
+    Ok(y)
 }
 
 /// [`record_if_float`] for any number of inputs.
@@ -45,7 +49,10 @@ pub(crate) fn record_many_if_float<T: Element, O: OpMany<f32> + OpMany<f64>>(
             return apply_many(op, &x).map(same_type_owned);
         }
     }
-    plain(x)
+    let span = Span::open();
+    let y = plain(x)?;
+    Span::moved(span, OpMany::<f32>::name(&op), x, &y);
+    Ok(y)
 }
 
 /// Whether both are the same type.

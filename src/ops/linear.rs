@@ -124,6 +124,15 @@ impl<T: Float> OpMany<T> for Linear {
         }
         Ok(d)
     }
+
+    fn flops(&self, x: &[&[usize]]) -> u64 {
+        let outputs = x[1].first().copied().unwrap_or(0);
+        2 * (x[0].iter().product::<usize>() * outputs) as u64
+    }
+
+    fn vjp_flops(&self, x: &[&[usize]], needs: &[bool]) -> u64 {
+        OpMany::<T>::flops(self, x) * needs[..2].iter().filter(|n| **n).count() as u64
+    }
 }
 
 /// A·B, of sizes \[m, k\] and \[k, n\], in a tensor of the given shape.

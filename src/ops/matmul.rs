@@ -33,6 +33,12 @@ impl<T: Float> Op<T, 2> for Matmul {
             if needs[1] { Some(sum_to(&apply(Matmul, [&a.t()?, &g])?, b.shape())) } else { None };
         Ok([da, db])
     }
+    fn flops(&self, [a, b]: [&[usize]; 2]) -> u64 {
+        let ([.., m, k], [.., n]) = (a, b) else { return 0 };
+        let outer = |x: &[usize]| -> Dims { x[..x.len().saturating_sub(2)].into() };
+        let batch = broadcast("matmul", &outer(a), &outer(b)).unwrap_or_default();
+        2 * (batch.iter().product::<usize>() * m * k * n) as u64
+    }
 }
 
 /// The batch axes of a layout, expanded to `batch`, as one axis: its stride, if there is one.

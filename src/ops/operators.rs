@@ -10,6 +10,7 @@ use super::elementwise::{map_owned, zip_assign, zip_owned};
 use crate::element::Num;
 use crate::error::{Error, Result};
 use crate::kernel::map::{self, Map, Zip};
+use crate::profile::Span;
 use crate::tensor::Tensor;
 
 /// The value, or a panic with the error's words at the line of the caller.
@@ -34,8 +35,12 @@ fn assign<T: Num>(
     b: &Tensor<T>,
     method: impl Fn(&Tensor<T>, &Tensor<T>) -> Result<Tensor<T>>,
 ) -> Result<()> {
-    if plain(a, Some(b), op == "div") && zip_assign(op, f, a, b)? {
-        return Ok(());
+    if plain(a, Some(b), op == "div") {
+        let span = Span::reading([a, b]);
+        if zip_assign(op, f, a, b)? {
+            Span::wrote(span, op, a);
+            return Ok(());
+        }
     }
     let y = method(a, b)?;
     if y.shape() != a.shape() {
@@ -59,17 +64,29 @@ fn in_place<T: Num>(
     b: &Tensor<T>,
     method: impl Fn(&Tensor<T>, &Tensor<T>) -> Result<Tensor<T>>,
 ) -> Result<Tensor<T>> {
-    if plain(&a, Some(b), op == "div") { zip_owned(op, f, a, b) } else { method(&a, b) }
+    if !plain(&a, Some(b), op == "div") {
+        return method(&a, b);
+    }
+    let span = Span::reading([&a, b]);
+    let y = zip_owned(op, f, a, b)?;
+    Span::wrote(span, op, &y);
+    Ok(y)
 }
 
 /// `f(x)` into the buffer of `x` if possible, else by the checked method.
 fn scalar_in_place<T: Num>(
+    op: &'static str,
     f: impl Map<T, T>,
     x: Tensor<T>,
-    divides: bool,
     method: impl Fn(&Tensor<T>) -> Result<Tensor<T>>,
 ) -> Result<Tensor<T>> {
-    if plain(&x, None, divides) { Ok(map_owned(f, x)) } else { method(&x) }
+    if !plain(&x, None, op == "div") {
+        return method(&x);
+    }
+    let span = Span::reading([&x]);
+    let y = map_owned(f, x);
+    Span::wrote(span, op, &y);
+    Ok(y)
 }
 
 macro_rules! operator {
@@ -116,7 +133,7 @@ macro_rules! operator {
             #[track_caller]
             fn $f(self, $s: T) -> Tensor<T> {
                 let method = |$x: &Tensor<T>| $scalar;
-                checked(scalar_in_place(arith::Right(arith::$tr, $s), self, $name == "div", method))
+                checked(scalar_in_place($name, arith::Right(arith::$tr, $s), self, method))
             }
         }
         impl<T: Num> $assign<&Tensor<T>> for Tensor<T> {
@@ -136,10 +153,12 @@ macro_rules! operator {
         impl<T: Num> $assign<T> for Tensor<T> {
             #[track_caller]
             fn $assign_f(&mut self, s: T) {
-                if plain(self, None, $name == "div")
-                    && let Some(values) = self.unique_dense()
-                {
-                    return map::map_assign(arith::Right(arith::$tr, s), values);
+                if plain(self, None, $name == "div") {
+                    let span = Span::reading([&*self]);
+                    if let Some(values) = self.unique_dense() {
+                        map::map_assign(arith::Right(arith::$tr, s), values);
+                        return Span::wrote(span, $name, self);
+                    }
                 }
                 *self = ops::$tr::$f(&*self, s);
             }
@@ -183,7 +202,7 @@ impl<T: Num> ops::Neg for &Tensor<T> {
 impl<T: Num> ops::Neg for Tensor<T> {
     type Output = Tensor<T>;
     fn neg(self) -> Tensor<T> {
-        if plain(&self, None, false) { map_owned(arith::Negate, self) } else { Tensor::neg(&self) }
+        checked(scalar_in_place("neg", arith::Negate, self, |x| Ok(Tensor::neg(x))))
     }
 }
 

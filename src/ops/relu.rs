@@ -2,7 +2,7 @@
 //!
 //! What is kept is one bit per element, so the output (or the input) of a large activation need not stay alive for it.
 
-use super::elementwise::map;
+use super::rule::unrecorded;
 use crate::autograd::{Op, apply_total};
 use crate::error::Result;
 use crate::float::Float;
@@ -75,7 +75,7 @@ impl<T: Float> Tensor<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn relu(&self) -> Tensor<T> {
-        if self.is_recorded() { apply_total(Relu, self) } else { map(Rectify, self) }
+        if self.is_recorded() { apply_total(Relu, self) } else { unrecorded("relu", Rectify, self) }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::autograd::{Op, apply_total};
 use crate::error::Result;
 use crate::float::Float;
 use crate::kernel::map::{CHEAP, Map, Zip};
+use crate::profile::Span;
 use crate::tensor::Tensor;
 
 /// What a derivative is computed from.
@@ -108,5 +109,17 @@ impl<T: Float, U: Unary<T>> Op<T, 1> for Rule<U> {
 
 /// y = f(x), recorded if x is.
 pub(crate) fn unary<T: Float, U: Unary<T>>(f: U, x: &Tensor<T>) -> Tensor<T> {
-    if x.is_recorded() { apply_total(Rule(f), x) } else { map(Forward(f), x) }
+    if x.is_recorded() { apply_total(Rule(f), x) } else { unrecorded(U::NAME, Forward(f), x) }
+}
+
+/// `f(x)` at each place, for an operation that has a loop of its own for what no tape sees.
+pub(crate) fn unrecorded<T: Float>(
+    name: &'static str,
+    f: impl Map<T, T>,
+    x: &Tensor<T>,
+) -> Tensor<T> {
+    let span = Span::open();
+    let y = map(f, x);
+    Span::moved(span, name, &[x], &y);
+    y
 }

@@ -104,9 +104,6 @@ impl<T: Num> Tensor<T> {
 }
 
 fn sum<T: Num>(x: &Tensor<T>, r: Reduced) -> Result<Tensor<T>> {
-    if !x.is_recorded() {
-        return Ok(fold(reduce::Sum, x, &r, T::ZERO));
-    }
     record_if_float(Sum(r.clone()), [x], |[x]| Ok(fold(reduce::Sum, x, &r, T::ZERO)))
 }
 

@@ -11,6 +11,7 @@ use crate::autograd::{AnyTensor, Gradients, ParamId};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::nn::{Item, ItemMut, Module, Param, ParamRef, Visitor, VisitorMut, with_param};
+use crate::profile::{Phase, Span, bytes, phase};
 use crate::tensor::Tensor;
 
 /// A [`Rule`] at work: its state for every parameter, and the walk over the model.
@@ -177,6 +178,7 @@ impl<R: Rule> Optimizer<R> {
         }
         self.steps += 1;
         self.states.next = 0;
+        let _phase = phase(Phase::Update);
         let named = which.is_some() || !self.groups.is_empty();
         let mut tied = false;
         let mut change = |path: &str, item: ItemMut<'_>| {
@@ -224,6 +226,8 @@ impl<R: Rule> Optimizer<R> {
             Some(i) => (&self.groups[i].rule, self.groups[i].settings),
         };
         state.group = group;
+        let _layer = p.enter_layer();
+        let span = Span::open();
         state.prepare::<T>(rule, p.shape());
         let value = p.value_mut();
         if value.as_slice().is_none() {
@@ -245,6 +249,11 @@ impl<R: Rule> Optimizer<R> {
         }
         if settings.max_norm.is_finite() && value.rank() >= 2 {
             limit_rows(value, 0, settings.max_norm);
+        }
+        if let Some(span) = span {
+            // The arrays of state have the parameter's size; they are read and written, as it is.
+            let arrays = rule.arrays().len() as u64;
+            span.close(R::NAME, || [0, (3 + 2 * arrays) * bytes(value)]);
         }
         false
     }

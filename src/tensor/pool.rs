@@ -127,6 +127,7 @@ pub(crate) fn take(bytes: usize) -> Option<(NonNull<u8>, usize)> {
     if live > PEAK.load(Relaxed) {
         PEAK.fetch_max(live, Relaxed);
     }
+    super::peak::note(live);
     Some((p, class))
 }
 

@@ -103,6 +103,11 @@ impl Conv {
         self.input[0] * self.input[1]
     }
 
+    /// Floating-point operations of the whole.
+    pub(crate) fn flop(&self) -> f64 {
+        (self.batch * self.groups) as f64 * self.unit_flop()
+    }
+
     /// Floating-point operations of one image and group.
     fn unit_flop(&self) -> f64 {
         2.0 * (self.c_out * self.c_in * self.taps()) as f64 * self.y_plane() as f64

@@ -127,7 +127,7 @@ impl<T: Float> MultiHeadAttention<T> {
             let y = x.q.scaled_dot_product_attention(&k, &v, &options)?;
             self.joined(&y, query.rank())
         };
-        run().inspect(|y| self.gives(y)).map_err(|e| self.locate(e))
+        self.within(run).inspect(|y| self.gives(y))
     }
 
     /// [`attend`](Self::attend), and the weights: \[batch, S, K\], the mean over the heads, or with `average` false each of them, \[batch, heads, S, K\]. While
@@ -156,7 +156,7 @@ impl<T: Float> MultiHeadAttention<T> {
             }
             Ok((self.joined(&y, query.rank())?, w))
         };
-        run().map_err(|e| self.locate(e))
+        self.within(run)
     }
 
     /// Self-attention of positions that continue those in the cache, which they join: every position sees itself and all before it. Step by
@@ -180,7 +180,7 @@ impl<T: Float> MultiHeadAttention<T> {
     /// [`Error::Shape`] if `x` fits neither the layer nor what is in the cache, [`Error::Argument`] in a watched copy: what a cache
     /// holds has no gradient.
     pub fn continued(&self, x: &Tensor<T>, cache: &mut KvCache<T>) -> Result<Tensor<T>> {
-        let mut run = || {
+        let run = || {
             self.check_no_gradients(x)?;
             let start = cache.len();
             let new = self.heads(x, x, x, start)?;
@@ -191,7 +191,7 @@ impl<T: Float> MultiHeadAttention<T> {
             let y = x_heads.q.scaled_dot_product_attention(&k, &v, &options)?;
             self.joined(&y, x.rank())
         };
-        run().map_err(|e| self.locate(e))
+        self.within(run)
     }
 
     /// [`attend`](Self::attend) to a memory that stays the same from step to step: its keys and values are computed once.
@@ -218,7 +218,7 @@ impl<T: Float> MultiHeadAttention<T> {
         options: &Attend<T>,
         cache: &mut MemoryCache<T>,
     ) -> Result<Tensor<T>> {
-        let mut run = || {
+        let run = || {
             self.check_no_gradients(query)?;
             self.check(query, memory, memory)?;
             let (k, v) = cache.of(memory, || {
@@ -232,7 +232,7 @@ impl<T: Float> MultiHeadAttention<T> {
             let y = x.q.scaled_dot_product_attention(&k, &v, &options)?;
             self.joined(&y, query.rank())
         };
-        run().map_err(|e| self.locate(e))
+        self.within(run)
     }
 
     fn check_no_gradients(&self, x: &Tensor<T>) -> Result<()> {
@@ -360,7 +360,6 @@ impl<T: Float> MultiHeadAttention<T> {
         self.out_proj.forward(&y)
     }
 
-    /// The error with the place of this layer in the model.
     /// For summaries.
     fn gives(&self, y: &Tensor<T>) {
         if let Some(w) = self.in_proj_weight.as_ref().or(self.q_proj_weight.as_ref()) {
@@ -368,10 +367,11 @@ impl<T: Float> MultiHeadAttention<T> {
         }
     }
 
-    fn locate(&self, e: Error) -> Error {
+    /// Runs what this layer computes, at its place in the model.
+    fn within<R>(&self, run: impl FnOnce() -> Result<R>) -> Result<R> {
         match self.in_proj_weight.as_ref().or(self.q_proj_weight.as_ref()) {
-            Some(w) => w.locate(e),
-            None => e,
+            Some(w) => w.within(run),
+            None => run(),
         }
     }
 

@@ -112,7 +112,7 @@ impl<T: Float> LearnedPositions<T> {
     /// # Errors
     /// [`Error::Shape`] if the last axis of `x` is not the width, or there are more positions than learnt ones.
     pub fn forward_at(&self, x: &Tensor<T>, start: usize) -> Result<Tensor<T>> {
-        let run = || {
+        self.weight.within(|| {
             let len = positions("LearnedPositions", x, self.weight.shape()[1])?;
             let most = self.weight.shape()[0];
             if start.checked_add(len).is_none_or(|end| end > most) {
@@ -125,8 +125,7 @@ impl<T: Float> LearnedPositions<T> {
                 ));
             }
             x.try_add(&self.weight.narrow(0, start, len)?)
-        };
-        run().map_err(|e| self.weight.locate(e))
+        })
     }
 }
 

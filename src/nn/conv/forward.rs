@@ -106,7 +106,7 @@ impl<const D: usize, T: Float> Layer<T> for Conv<D, T> {
     /// # Errors
     /// As [`Tensor::conv2d`], and as [`Tensor::pad_mode`] where the padding is not of zeros.
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
-        self.run(x).map_err(|e| self.weight.locate(e))
+        self.weight.within(|| self.run(x))
     }
 }
 

@@ -99,7 +99,7 @@ impl<const D: usize, T: Float> ConvTranspose<D, T> {
     /// # Errors
     /// As [`forward`](Layer::forward), and [`Error::Argument`] for a size that the input cannot lead to.
     pub fn forward_to(&self, x: &Tensor<T>, output_size: impl Into<Sizes<D>>) -> Result<Tensor<T>> {
-        self.sized(x, output_size.into().0).map_err(|e| self.weight.locate(e))
+        self.weight.within(|| self.sized(x, output_size.into().0))
     }
 
     fn sized(&self, x: &Tensor<T>, size: [usize; D]) -> Result<Tensor<T>> {
@@ -137,8 +137,9 @@ impl<const D: usize, T: Float> Layer<T> for ConvTranspose<D, T> {
     /// # Errors
     /// As [`Tensor::conv_transpose2d`].
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
-        conv_transpose(Self::NAME[1], x, &self.weight, self.bias.as_deref(), &self.params)
-            .map_err(|e| self.weight.locate(e))
+        self.weight.within(|| {
+            conv_transpose(Self::NAME[1], x, &self.weight, self.bias.as_deref(), &self.params)
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::{check, locate, param};
+use super::{check, param, within};
 use crate::Module;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -56,7 +56,7 @@ impl<T: Float> Layer<T> for GroupNorm<T> {
     /// # Errors
     /// [`Error::Shape`] for an input of other channels, or with a single value altogether.
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
-        self.run(x).map_err(|e| locate([&self.weight, &self.bias], e))
+        within([&self.weight, &self.bias], || self.run(x))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::{check, locate, move_towards, param};
+use super::{check, move_towards, param, within};
 use crate::Module;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -107,7 +107,7 @@ impl<const D: usize, T: Float> Layer<T> for InstanceNorm<D, T> {
     /// # Errors
     /// [`Error::Shape`] for an input of other axes or channels, or with a single value in each channel of a sample.
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
-        self.run(x).map_err(|e| locate([&self.weight, &self.bias], e))
+        within([&self.weight, &self.bias], || self.run(x))
     }
 }
 

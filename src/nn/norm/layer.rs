@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::{check, locate, param};
+use super::{check, param, within};
 use crate::Module;
 use crate::error::Result;
 use crate::float::Float;
@@ -57,8 +57,9 @@ impl<T: Float> Layer<T> for LayerNorm<T> {
     /// [`Error::Shape`](crate::Error::Shape) if the input does not end in the shape that is normalised.
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
         let affine = [self.weight.as_deref(), self.bias.as_deref()];
-        norm::layer_norm("LayerNorm", x, &self.shape, affine, self.eps)
-            .map_err(|e| locate([&self.weight, &self.bias], e))
+        within([&self.weight, &self.bias], || {
+            norm::layer_norm("LayerNorm", x, &self.shape, affine, self.eps)
+        })
     }
 }
 
@@ -156,8 +157,9 @@ impl<T: Float> Layer<T> for RMSNorm<T> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if the input does not end in the shape that is normalised.
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
-        norm::rms_norm("RMSNorm", x, &self.shape, self.weight.as_deref(), self.eps)
-            .map_err(|e| locate([&self.weight, &None], e))
+        within([&self.weight, &None], || {
+            norm::rms_norm("RMSNorm", x, &self.shape, self.weight.as_deref(), self.eps)
+        })
     }
 }
 

@@ -25,11 +25,14 @@ fn param<T: Float>(there: bool, shape: &[usize], value: f64) -> Result<Option<Pa
     }
 }
 
-/// The error with the layer's place in its model, which any of its parameters knows.
-fn locate<T: Float>(params: [&Option<Param<T>>; 2], e: Error) -> Error {
+/// Runs what a layer computes at its place in its model, which any of its parameters knows.
+fn within<T: Float, R>(
+    params: [&Option<Param<T>>; 2],
+    run: impl FnOnce() -> Result<R>,
+) -> Result<R> {
     match params.into_iter().flatten().next() {
-        Some(p) => p.locate(e),
-        None => e,
+        Some(p) => p.within(run),
+        None => run(),
     }
 }
 

@@ -241,8 +241,8 @@ impl<T: Float> RNNCell<T> {
     /// [`Error::Shape`] if the input or the state has another shape than the cell takes.
     pub fn forward(&self, x: &Tensor<T>, h: Option<&Tensor<T>>) -> Result<Tensor<T>> {
         let cell = if self.relu { Cell::Relu } else { Cell::Tanh };
-        let new = step("RNNCell", cell, x, h, None, self.weights());
-        new.map(|(h, _)| h).map_err(|e| self.weight_ih.locate(e))
+        let run = || step("RNNCell", cell, x, h, None, self.weights());
+        self.weight_ih.within(run).map(|(h, _)| h)
     }
 }
 
@@ -252,8 +252,8 @@ impl<T: Float> GRUCell<T> {
     /// # Errors
     /// [`Error::Shape`] if the input or the state has another shape than the cell takes.
     pub fn forward(&self, x: &Tensor<T>, h: Option<&Tensor<T>>) -> Result<Tensor<T>> {
-        let new = step("GRUCell", Cell::Gru, x, h, None, self.weights());
-        new.map(|(h, _)| h).map_err(|e| self.weight_ih.locate(e))
+        let run = || step("GRUCell", Cell::Gru, x, h, None, self.weights());
+        self.weight_ih.within(run).map(|(h, _)| h)
     }
 }
 
@@ -268,8 +268,8 @@ impl<T: Float> LSTMCell<T> {
         state: Option<(&Tensor<T>, &Tensor<T>)>,
     ) -> Result<(Tensor<T>, Tensor<T>)> {
         let (h, c) = state.unzip();
-        let new = step("LSTMCell", Cell::Lstm, x, h, c, self.weights());
-        let (h, c) = new.map_err(|e| self.weight_ih.locate(e))?;
+        let run = || step("LSTMCell", Cell::Lstm, x, h, c, self.weights());
+        let (h, c) = self.weight_ih.within(run)?;
         // An LSTM always has one.
         let c = c.map_or_else(|| Tensor::zeros([0]), Ok)?;
         Ok((h, c))

@@ -111,14 +111,11 @@ impl<T: Float> Stack<T> {
         c0: Option<&Tensor<T>>,
         lengths: Option<&[usize]>,
     ) -> Result<StackOutputs<T>> {
-        let run = self.run_here(x, h0, c0, lengths);
-        if let (Some(w), Ok((y, ..))) = (self.weights.first(), &run) {
-            w.weight_ih.gives(y);
-        }
-        run.map_err(|e| match self.weights.first() {
-            Some(w) => w.weight_ih.locate(e),
-            None => e,
-        })
+        let Some(first) = self.weights.first().map(|w| &w.weight_ih) else {
+            return self.run_here(x, h0, c0, lengths);
+        };
+        let run = first.within(|| self.run_here(x, h0, c0, lengths));
+        run.inspect(|(y, ..)| first.gives(y))
     }
 
     fn run_here(

@@ -67,6 +67,16 @@ fn build<T: Float>(layout: &Layout, fill: impl FnOnce(&mut [T])) -> Tensor<T> {
 }
 
 impl<T: Float> Fused<T> {
+    /// How many queries look at how many keys, together; other masks than the causal one leave none out.
+    fn pairs(&self, q: &[usize], v: &[usize]) -> u64 {
+        let (queries, keys) = (q[q.len() - 2], v[v.len() - 2]);
+        let pairs: usize = match self.options.causal {
+            None => queries * keys,
+            Some(start) => (0..queries).map(|i| (start.saturating_add(i + 1)).min(keys)).sum(),
+        };
+        (q[..q.len() - 2].iter().product::<usize>() * pairs) as u64
+    }
+
     fn problem<'a>(
         &'a self,
         q: &'a Tensor<T>,
@@ -168,5 +178,15 @@ impl<T: Float> Op<T, 3> for Fused<T> {
         _: [bool; 3],
     ) -> Result<[Option<Tensor<T>>; 3]> {
         composed::gradients(&Operands { q, k, v, group: self.group }, &g, &self.options)
+    }
+
+    /// Two products: of queries and keys, of weights and values.
+    fn flops(&self, [q, _, v]: [&[usize]; 3]) -> u64 {
+        self.pairs(q, v) * 2 * (q[q.len() - 1] + v[v.len() - 1]) as u64
+    }
+
+    /// Five: the weights again, and from their gradients those of the scores, queries, keys and values.
+    fn vjp_flops(&self, [q, _, v]: [&[usize]; 3], _: [bool; 3]) -> u64 {
+        self.pairs(q, v) * 2 * (3 * q[q.len() - 1] + 2 * v[v.len() - 1]) as u64
     }
 }

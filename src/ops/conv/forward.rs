@@ -96,6 +96,9 @@ impl<T: Float> Op<T, 2> for Convolve {
         let [dx, dw, _] = self.gradients_recorded(saved, &g, [needs[0], needs[1], false])?;
         Ok([dx, dw])
     }
+    fn flops(&self, _: [&[usize]; 2]) -> u64 {
+        self.conv.flop() as u64
+    }
 }
 
 impl<T: Float> Op<T, 3> for Convolve {
@@ -121,5 +124,11 @@ impl<T: Float> Op<T, 3> for Convolve {
         needs: [bool; 3],
     ) -> Result<[Option<Tensor<T>>; 3]> {
         self.gradients_recorded(saved, &g, needs)
+    }
+    fn flops(&self, _: [&[usize]; 3]) -> u64 {
+        self.conv.flop() as u64
+    }
+    fn vjp_flops(&self, _: [&[usize]; 3], [dx, dw, _]: [bool; 3]) -> u64 {
+        self.conv.flop() as u64 * (u64::from(dx) + u64::from(dw))
     }
 }

@@ -83,6 +83,9 @@ impl<T: Float> Op<T, 2> for WeightGradient {
         };
         Ok([dx, dg])
     }
+    fn flops(&self, _: [&[usize]; 2]) -> u64 {
+        self.conv.flop() as u64
+    }
 }
 
 /// The sum over all pixels of each of `filters` planes, recorded.

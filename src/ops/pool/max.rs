@@ -8,6 +8,7 @@ use crate::autograd::{Op, apply};
 use crate::error::Result;
 use crate::float::Float;
 use crate::kernel::pool::{self, Windows};
+use crate::profile::Span;
 use crate::tensor::{Dims, Tensor};
 
 impl<T: Float> Tensor<T> {
@@ -132,8 +133,11 @@ pub(crate) fn max_pool<T: Float, const D: usize>(
             apply(MaxPool { name, windows, out, shape: y.shape().into(), seen: None }, [&y])?
         } else {
             // Nobody will ask where the largest elements stood.
-            let x = y.dense();
-            Tensor::try_build(name, &out, |y| pool::max::<T, u8>(&windows, slice(&x), y, None))?
+            let (span, x) = (Span::open(), y.dense());
+            let max = |y: &mut [T]| pool::max::<T, u8>(&windows, slice(&x), y, None);
+            let max = Tensor::try_build(name, &out, max)?;
+            Span::moved(span, name, &[&y], &max);
+            max
         };
     }
     Ok(y)

@@ -212,6 +212,19 @@ impl<T: Float> Recurrent<T> {
         })
     }
 
+    /// Floating-point operations of the product with the input.
+    fn input_flops(&self) -> u64 {
+        let Sizes { cell, steps, batch, hidden, directions, .. } = self.sizes;
+        2 * (directions * steps * batch * cell.gates() * hidden * self.inputs) as u64
+    }
+
+    /// Those of the products with the state, and of the projection.
+    fn state_flops(&self) -> u64 {
+        let Sizes { cell, steps, batch, hidden, state, directions } = self.sizes;
+        let products = cell.gates() + usize::from(self.projected);
+        2 * (directions * steps * batch * products * hidden * state) as u64
+    }
+
     /// Whether the states are the output.
     fn plain(&self) -> bool {
         self.sizes.directions == 1 && self.lengths.is_none()
@@ -350,5 +363,14 @@ impl<T: Float> OpMany<T> for Recurrent<T> {
         let g = g.narrow(0, first, places.end - first)?;
         let mut found = grad_with(&y, &wanted, &g)?.into_iter();
         Ok(needs.iter().map(|&n| if n { found.next() } else { None }).collect())
+    }
+
+    fn flops(&self, _: &[&[usize]]) -> u64 {
+        self.input_flops() + self.state_flops()
+    }
+
+    /// Each product has two gradients; that of the input may be nobody's.
+    fn vjp_flops(&self, _: &[&[usize]], needs: &[bool]) -> u64 {
+        self.input_flops() * (1 + u64::from(needs[0])) + 2 * self.state_flops()
     }
 }

@@ -15,6 +15,7 @@ use crate::element::Element;
 use crate::error::Result;
 use crate::float::Float;
 use crate::ops::float_only::record_if_float;
+use crate::profile::Span;
 use crate::tensor::{Dims, Tensor};
 use view::View;
 
@@ -41,7 +42,10 @@ impl<T: Float> Op<T, 1> for ViewOp {
 /// Views a tensor of any element type, recorded if the tensor is.
 fn apply_view<T: Element>(view: View, x: &Tensor<T>) -> Tensor<T> {
     if !x.is_recorded() {
-        return view.forward(x);
+        let span = Span::open();
+        let y = view.forward(x);
+        Span::moved(span, view.name(), &[x], &y);
+        return y;
     }
     let op = ViewOp { from: x.shape().into(), view: view.clone() };
     match record_if_float(op, [x], |[x]| Ok(view.forward(x))) {
