@@ -109,6 +109,12 @@ fn propagate(
                 leaves.push((id as u32, *g));
             }
             Node::Op { inputs, op } => {
+                if let [input] = inputs[..]
+                    && let Some(Some(there)) = grads.get_mut(input as usize)
+                    && op.add_part(&g, there)
+                {
+                    continue;
+                }
                 let name = op.name();
                 if profile::on() {
                     profile::set_layer(tape.layer_at(id as u32));

@@ -12,7 +12,7 @@ use super::tape::{Node, TapeCore};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::profile::{self, Span};
-use crate::tensor::{Dims, Link, Tensor, short};
+use crate::tensor::{Dims, Layout, Link, Tensor, short};
 
 /// A differentiable operation with `N` inputs and one output.
 ///
@@ -55,6 +55,14 @@ pub trait Op<T: Float, const N: usize>: Send + Sync + 'static {
     /// # Errors
     /// Whatever is wrong with the inputs.
     fn forward(&self, x: [&Tensor<T>; N]) -> Result<(Tensor<T>, Self::Saved)>;
+
+    /// For an operation that hands on part of its only input: where that part stands in a dense array of the input's shape. A gradient
+    /// that is there already is then added to in that place, instead of an array that is zero everywhere else.
+    #[doc(hidden)]
+    #[allow(private_interfaces)]
+    fn part(&self) -> Option<Layout> {
+        None
+    }
 
     /// The gradient of each input, given the gradient `g` of the output (the vector-Jacobian product). `needs[i]` tells whether anybody
     /// asks for the one of input `i`; `None` means zero. A gradient has its input's shape.
@@ -182,6 +190,12 @@ pub(crate) trait Recorded: Send + Sync {
         needs: &[bool],
         sink: &mut dyn FnMut(usize, AnyTensor),
     ) -> Result<()>;
+    /// Adds the gradient of the only input to the one that is there, if the operation hands on part of its input and this can be done in
+    /// place; otherwise nothing happens and it says `false`.
+    fn add_part(&self, g: &AnyTensor, there: &mut AnyTensor) -> bool {
+        let _ = (g, there);
+        false
+    }
     /// The same by recorded operations.
     fn backward_recorded(
         self: Arc<Self>,
@@ -207,6 +221,10 @@ pub(crate) trait OpMany<T: Float>: Send + Sync + 'static {
     /// As [`Op::COMPOSED`].
     const COMPOSED: bool = false;
     fn name(&self) -> &'static str;
+    /// As [`Op::part`].
+    fn part(&self) -> Option<Layout> {
+        None
+    }
     fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, Self::Saved)>;
     fn vjp(
         &self,
@@ -246,6 +264,9 @@ impl<T: Float, const N: usize, O: Op<T, N>> OpMany<T> for Fixed<O, N> {
     const COMPOSED: bool = O::COMPOSED;
     fn name(&self) -> &'static str {
         self.0.name()
+    }
+    fn part(&self) -> Option<Layout> {
+        self.0.part()
     }
     fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, O::Saved)> {
         self.0.forward(std::array::from_fn(|i| x[i]))
@@ -395,6 +416,22 @@ impl<T: Float, O: OpMany<T>> Recorded for Record<T, O> {
                 let d = vjp(&shared.op, shared.saved.clone(), g, needs, &shared.shapes)?;
                 hand_on(shared.op.name(), &shared.shapes, d, needs, &mut sink)
             }
+        }
+    }
+
+    fn add_part(&self, g: &AnyTensor, there: &mut AnyTensor) -> bool {
+        let (Some(part), Some(g), Some(there)) =
+            (self.op.part(), g.get::<T>(), there.get_mut::<T>())
+        else {
+            return false;
+        };
+        let fits = there.shape() == &self.shapes[0][..] && g.shape() == &part.shape[..];
+        match there.unique_dense() {
+            Some(there) if fits => {
+                crate::kernel::place::add(g.buffer(), g.layout(), there, &part);
+                true
+            }
+            _ => false,
         }
     }
 

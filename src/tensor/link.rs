@@ -10,10 +10,6 @@ pub(crate) enum Link {
     None,
     /// Input number `n` of the operation that is being computed; kept in what the operation saves, so that a later
     /// pass can tell which saved tensor is which input. Computes like `None`.
-    #[allow(
-        dead_code,
-        reason = "written with every saved tensor now, read once the backward pass is itself recorded"
-    )]
     Input(u32),
     /// The output of the operation that saved it. Computes like `None`.
     Output,
@@ -24,5 +20,15 @@ pub(crate) enum Link {
 impl Link {
     pub(crate) fn is_node(&self) -> bool {
         matches!(self, Link::Node { .. })
+    }
+
+    /// Whether both are the same node, or neither is one.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Link::Node { tape: a, id: i }, Link::Node { tape: b, id: j }) => {
+                Arc::ptr_eq(a, b) && i == j
+            }
+            _ => !self.is_node() && !other.is_node(),
+        }
     }
 }

@@ -85,6 +85,11 @@ impl<T: Element> Tensor<T> {
         self.storage.slice()
     }
 
+    /// Whether this and `other` are the same elements under the same layout, and stand in the same place on the tape.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.same(other) && self.link.same(&other.link)
+    }
+
     /// Whether this and `other` are the same elements under the same layout.
     pub(crate) fn same(&self, other: &Self) -> bool {
         self.storage.same(&other.storage) && self.layout == other.layout

@@ -262,9 +262,10 @@ impl<T: Float> MultiHeadAttention<T> {
         start: usize,
     ) -> Result<Heads<T>> {
         self.check(query, key, value)?;
-        let q = self.split(&self.project(0, query)?, self.num_heads)?;
-        let k = self.split(&self.project(1, key)?, self.kv_heads)?;
-        let v = self.split(&self.project(2, value)?, self.kv_heads)?;
+        let [q, k, v] = self.projections(query, key, value)?;
+        let q = self.split(&q, self.num_heads)?;
+        let k = self.split(&k, self.kv_heads)?;
+        let v = self.split(&v, self.kv_heads)?;
         let (q, k) = (self.turned(q, start)?, self.turned(k, start)?);
         Ok(Heads { q, k, v })
     }
@@ -312,6 +313,24 @@ impl<T: Float> MultiHeadAttention<T> {
     fn width_of(&self, which: usize) -> usize {
         let own = [&self.q_proj_weight, &self.k_proj_weight, &self.v_proj_weight];
         own.get(which).copied().and_then(Option::as_ref).map_or(self.embed_dim(), |w| w.shape()[1])
+    }
+
+    /// All three projections. Self-attention computes them as one product, of which they are parts.
+    fn projections(
+        &self,
+        query: &Tensor<T>,
+        key: &Tensor<T>,
+        value: &Tensor<T>,
+    ) -> Result<[Tensor<T>; 3]> {
+        match &self.in_proj_weight {
+            Some(w) if query.is(key) && query.is(value) => {
+                let all = linear(NAME, query, w, self.in_proj_bias.as_deref())?;
+                let (own, shared) = (self.embed_dim(), self.kv_heads * self.head_dim());
+                let part = |start, len| all.narrow(-1, start, len);
+                Ok([part(0, own)?, part(own, shared)?, part(own + shared, shared)?])
+            }
+            _ => Ok([self.project(0, query)?, self.project(1, key)?, self.project(2, value)?]),
+        }
     }
 
     /// The projection of the query (0), the key (1) or the value (2).

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::ops::float_only::record_if_float;
 use crate::profile::Span;
-use crate::tensor::{Dims, Tensor};
+use crate::tensor::{Dims, Layout, Tensor};
 use view::View;
 
 /// A view as an operation on the tape.
@@ -30,6 +30,10 @@ impl<T: Float> Op<T, 1> for ViewOp {
     const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         self.view.name()
+    }
+    #[allow(private_interfaces)]
+    fn part(&self) -> Option<Layout> {
+        self.view.part(&self.from)
     }
     fn forward(&self, [x]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, ())> {
         Ok((self.view.forward(x), ()))

@@ -50,6 +50,16 @@ impl View {
         }
     }
 
+    /// The places of what it shows in a dense array of shape `from`, if that is part of it.
+    pub(super) fn part(&self, from: &[usize]) -> Option<Layout> {
+        match self {
+            &View::Slice(axis, start, count, step) => {
+                Some(Layout::dense(from).slice(axis, start, count, step))
+            }
+            _ => None,
+        }
+    }
+
     /// The gradient of an input of shape `from`.
     pub(super) fn vjp<T: Float>(&self, from: &[usize], g: &Tensor<T>) -> Result<Tensor<T>> {
         match self {
