@@ -65,7 +65,7 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
 fn walk_struct(fields: &[Walked], borrow: TokenStream) -> TokenStream {
     let calls = fields.iter().map(|f| {
         let (name, member) = (&f.name, &f.member);
-        quote_spanned! { place(&f.ty)=> __v.field(#name, #borrow self.#member); }
+        quote_spanned! { place(&f.ty)=> __v.named(#name, #borrow self.#member); }
     });
     quote!(#(#calls)*)
 }
@@ -87,7 +87,7 @@ fn walk_enum(
         });
         let calls = fields.iter().zip(&bindings).map(|(f, b)| {
             let name = &f.name;
-            quote_spanned! { place(&f.ty)=> __v.field(#name, #b); }
+            quote_spanned! { place(&f.ty)=> __v.named(#name, #b); }
         });
         let ident = &variant.ident;
         let pattern = match variant.fields {

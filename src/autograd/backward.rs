@@ -97,16 +97,16 @@ fn propagate(
     let root = root as usize;
     // What came after the root cannot influence it; dropping it first frees its memory early.
     nodes.truncate(root + 1);
-    let mut grads: Vec<Option<Box<AnyTensor>>> = Vec::new();
+    let mut grads: Vec<Option<AnyTensor>> = Vec::with_capacity(root + 1);
     grads.resize_with(root + 1, || None);
-    grads[root] = Some(Box::new(seed));
-    let mut leaves = Vec::new();
+    grads[root] = Some(seed);
+    let mut leaves = Vec::with_capacity(8);
     while let Some(node) = nodes.pop() {
         let id = nodes.len();
         let Some(g) = grads[id].take() else { continue };
         match node {
             Node::Leaf => {
-                leaves.push((id as u32, *g));
+                leaves.push((id as u32, g));
             }
             Node::Op { inputs, op } => {
                 if let [input] = inputs[..]
@@ -121,10 +121,10 @@ fn propagate(
                 }
                 let needs: SmallVec<[bool; 8]> = inputs.iter().map(|&i| i != NOWHERE).collect();
                 let mut sum_error = None;
-                op.backward(*g, &needs, &mut |k, d| {
+                op.backward(g, &needs, &mut |k, d| {
                     let slot = &mut grads[inputs[k] as usize];
                     match slot {
-                        None => *slot = Some(Box::new(d)),
+                        None => *slot = Some(d),
                         Some(mine) => {
                             if let Err(e) = add_to(name, mine, &d) {
                                 sum_error = Some(e);

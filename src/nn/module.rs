@@ -238,6 +238,22 @@ impl Path {
         let _ = write!(self.text, "{name}");
         before
     }
+
+    fn enter_plain(&mut self, name: &str) -> usize {
+        if self.unnamed {
+            return 0;
+        }
+        let before = self.text.len();
+        if self.text.capacity() == 0 {
+            // Longer than most paths, so that the text is allocated once.
+            self.text.reserve(64);
+        }
+        if before > 0 {
+            self.text.push('.');
+        }
+        self.text.push_str(name);
+        before
+    }
 }
 
 /// A walk that reads; see [`Module::visit`].
@@ -256,6 +272,14 @@ impl<'a> Visitor<'a> {
     pub(crate) fn walk_unnamed(m: &(impl Module + ?Sized), f: &'a mut dyn FnMut(&str, Item<'_>)) {
         let path = Path { unnamed: true, ..Path::default() };
         m.visit(&mut Visitor { path, f });
+    }
+
+    /// [`field`](Self::field) for a plain name, without the machinery of formatting.
+    #[doc(hidden)]
+    pub fn named(&mut self, name: &str, m: &(impl Module + ?Sized)) {
+        let before = self.path.enter_plain(name);
+        m.visit(self);
+        self.path.text.truncate(before);
     }
 
     /// A field, by name or by index.
@@ -289,6 +313,14 @@ impl<'a> VisitorMut<'a> {
     ) {
         let path = Path { unnamed: true, ..Path::default() };
         m.visit_mut(&mut VisitorMut { path, f });
+    }
+
+    /// [`field`](Self::field) for a plain name, without the machinery of formatting.
+    #[doc(hidden)]
+    pub fn named(&mut self, name: &str, m: &mut (impl Module + ?Sized)) {
+        let before = self.path.enter_plain(name);
+        m.visit_mut(self);
+        self.path.text.truncate(before);
     }
 
     /// A field, by name or by index.

@@ -170,10 +170,9 @@ impl<T: Float> Param<T> {
         &mut self.value
     }
 
-    /// The same parameter as a leaf of a tape.
-    pub(crate) fn on_tape(&self, tape: &TapeCore) -> Self {
-        let value = self.value.detach().with_link(tape.param_leaf(self.id));
-        Param { id: self.id, value, path: self.path.clone() }
+    /// Makes it a leaf of a tape.
+    pub(crate) fn put_on(&mut self, tape: &TapeCore) {
+        *self.value.link_slot() = tape.param_leaf(self.id);
     }
 }
 

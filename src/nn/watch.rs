@@ -48,15 +48,15 @@ impl Tape {
         let tape = self.core();
         let mut copy = model.clone();
         let mut buffers: Vec<Box<dyn AnyBuffer>> = Vec::new();
-        Visitor::walk(model, &mut |_, item| {
+        Visitor::walk_unnamed(model, &mut |_, item| {
             if let Item::Buffer(b) = item {
                 buffers.push(b.share_any());
             }
         });
         let mut buffers = buffers.into_iter();
         VisitorMut::walk(&mut copy, &mut |path, item| match item {
-            ItemMut::Param(ParamMut::F32(p)) if which(path, p.id()) => *p = p.on_tape(tape),
-            ItemMut::Param(ParamMut::F64(p)) if which(path, p.id()) => *p = p.on_tape(tape),
+            ItemMut::Param(ParamMut::F32(p)) if which(path, p.id()) => p.put_on(tape),
+            ItemMut::Param(ParamMut::F64(p)) if which(path, p.id()) => p.put_on(tape),
             // A frozen parameter of a copy that another tape watched must not stay a leaf there.
             ItemMut::Param(ParamMut::F32(p)) => *p.value_mut() = p.detach(),
             ItemMut::Param(ParamMut::F64(p)) => *p.value_mut() = p.detach(),

@@ -17,7 +17,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::RefCell;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Alignment of every block: a cache line, and a whole AVX-512 register.
@@ -28,6 +28,9 @@ const SMALL: usize = 32 << 10;
 const SMALL_KEEP: usize = 32;
 /// Bytes that may be kept beyond the highest amount ever live.
 const SLACK: usize = 1 << 20;
+/// How far a thread's own account of small blocks may drift from the common one: an atomic operation costs as much as the rest of handing
+/// out such a block.
+const LOT: isize = 64 << 10;
 /// Classes to a power of two, for small and for large blocks.
 const STEPS: [usize; 2] = [4, 16];
 const SMALL_CLASSES: usize = STEPS[0] * 16;
@@ -72,22 +75,66 @@ impl Shared {
     }
 }
 
+/// Bytes in blocks that are alive and in blocks that are kept. Threads add to both in lots, so either may be below zero for a while.
+struct Account {
+    live: AtomicIsize,
+    kept: AtomicIsize,
+}
+
+impl Account {
+    fn add(&self, live: isize, kept: isize) {
+        if kept != 0 {
+            self.kept.fetch_add(kept, Relaxed);
+        }
+        let live = (self.live.fetch_add(live, Relaxed) + live).max(0) as usize;
+        if live > PEAK.load(Relaxed) {
+            PEAK.fetch_max(live, Relaxed);
+        }
+        super::peak::note(live);
+    }
+
+    fn live(&self) -> usize {
+        self.live.load(Relaxed).max(0) as usize
+    }
+
+    fn kept(&self) -> usize {
+        self.kept.load(Relaxed).max(0) as usize
+    }
+}
+
 static SHARED: Mutex<Shared> = Mutex::new(Shared {
     lists: [const { Vec::new() }; CLASSES],
     returned: [0; CLASSES],
     learned: 0,
 });
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static KEPT: AtomicUsize = AtomicUsize::new(0);
+static ACCOUNT: Account = Account { live: AtomicIsize::new(0), kept: AtomicIsize::new(0) };
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 static FRESH: AtomicUsize = AtomicUsize::new(0);
 
 struct Local {
     lists: [Vec<Ptr>; SMALL_CLASSES + 1],
+    /// What the common account does not know yet.
+    live: isize,
+    kept: isize,
+}
+
+impl Local {
+    fn add(&mut self, live: isize, kept: isize) {
+        self.live += live;
+        self.kept += kept;
+        if self.live.abs() > LOT || self.kept.abs() > LOT {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        ACCOUNT.add(std::mem::take(&mut self.live), std::mem::take(&mut self.kept));
+    }
 }
 
 impl Drop for Local {
     fn drop(&mut self) {
+        self.settle();
         for (class, list) in self.lists.iter_mut().enumerate() {
             for p in list.drain(..) {
                 free_to_system(p, size_of_class(class));
@@ -97,11 +144,13 @@ impl Drop for Local {
 }
 
 thread_local! {
-    static LOCAL: RefCell<Local> = const { RefCell::new(Local { lists: [const { Vec::new() }; SMALL_CLASSES + 1] }) };
+    static LOCAL: RefCell<Local> =
+        const { RefCell::new(Local { lists: [const { Vec::new() }; SMALL_CLASSES + 1], live: 0, kept: 0 }) };
 }
 
+/// Gives a kept block back to the system.
 fn free_to_system(p: Ptr, size: usize) {
-    KEPT.fetch_sub(size, Relaxed);
+    ACCOUNT.add(0, -(size as isize));
     // SAFETY: the block came from `alloc_zeroed` with this size (the class fixes it) and this alignment, and
     // `p` was its only owner.
     unsafe { dealloc(p.0.as_ptr(), Layout::from_size_align_unchecked(size, ALIGN)) }
@@ -116,19 +165,21 @@ pub(crate) fn take(bytes: usize) -> Option<(NonNull<u8>, usize)> {
     } else {
         shared().lists[class].pop()
     };
-    let p = match kept {
-        Some(p) => {
-            KEPT.fetch_sub(size, Relaxed);
-            p.0
-        }
-        None => fresh(class, size)?,
+    let bytes = size as isize;
+    let (p, from_kept) = match kept {
+        Some(p) => (p.0, -bytes),
+        None => (fresh(class, size)?, 0),
     };
-    let live = LIVE.fetch_add(size, Relaxed) + size;
-    if live > PEAK.load(Relaxed) {
-        PEAK.fetch_max(live, Relaxed);
-    }
-    super::peak::note(live);
+    book(size, bytes, from_kept);
     Some((p, class))
+}
+
+/// Books a change of live and kept bytes by a block of this size.
+fn book(size: usize, live: isize, kept: isize) {
+    let small = size <= SMALL && LOCAL.try_with(|l| l.borrow_mut().add(live, kept)).is_ok();
+    if !small {
+        ACCOUNT.add(live, kept);
+    }
 }
 
 /// The lists of large blocks. A panic while they were locked cannot have left them half changed: each change is one push or pop.
@@ -155,9 +206,9 @@ fn fresh(class: usize, size: usize) -> Option<NonNull<u8>> {
 /// Gives kept large blocks back until `more` new bytes fit under the bound, the largest first.
 fn trim(shared: &mut Shared, more: usize) {
     // Live bytes that grow past the highest amount so far raise the bound themselves.
-    let bound = shared.bound().max(LIVE.load(Relaxed) + more + SLACK);
+    let bound = shared.bound().max(ACCOUNT.live() + more + SLACK);
     for class in (SMALL_CLASSES..CLASSES).rev() {
-        while LIVE.load(Relaxed) + KEPT.load(Relaxed) + more > bound {
+        while ACCOUNT.live() + ACCOUNT.kept() + more > bound {
             let Some(p) = shared.lists[class].pop() else { break };
             shared.returned[class] += 1;
             free_to_system(p, size_of_class(class));
@@ -171,9 +222,8 @@ fn trim(shared: &mut Shared, more: usize) {
 /// `p` and `class` come from one call of [`take`], and nothing refers to the block any more.
 pub(crate) unsafe fn give(p: NonNull<u8>, class: usize) {
     let size = size_of_class(class);
-    let live = LIVE.fetch_sub(size, Relaxed) - size;
-    let kept = KEPT.fetch_add(size, Relaxed) + size;
-    let p = Ptr(p);
+    let (p, bytes) = (Ptr(p), size as isize);
+    book(size, -bytes, bytes);
     if size <= SMALL {
         let mut p = Some(p);
         let _ = LOCAL.try_with(|l| {
@@ -188,7 +238,7 @@ pub(crate) unsafe fn give(p: NonNull<u8>, class: usize) {
         return;
     }
     let mut shared = shared();
-    if live + kept > shared.bound() {
+    if ACCOUNT.live() + ACCOUNT.kept() > shared.bound() {
         shared.returned[class] += 1;
         drop(shared);
         free_to_system(p, size);
@@ -211,7 +261,8 @@ pub struct MemoryStats {
     pub system_allocations: usize,
 }
 
-/// Reads the counters of the buffer pool; other threads may change them meanwhile.
+/// Reads the counters of the buffer pool. Other threads may change them meanwhile, and each tells of its buffers below 32 KiB in lots of
+/// 64 KiB.
 ///
 /// ```
 /// use gradus::prelude::*;
@@ -221,9 +272,10 @@ pub struct MemoryStats {
 /// # Ok::<(), Error>(())
 /// ```
 pub fn stats() -> MemoryStats {
+    let _ = LOCAL.try_with(|l| l.borrow_mut().settle());
     MemoryStats {
-        live: LIVE.load(Relaxed),
-        kept: KEPT.load(Relaxed),
+        live: ACCOUNT.live(),
+        kept: ACCOUNT.kept(),
         peak: PEAK.load(Relaxed),
         system_allocations: FRESH.load(Relaxed),
     }
@@ -242,13 +294,15 @@ pub fn clear_cache() {
     shared.learned = 0;
     drop(shared);
     let _ = LOCAL.try_with(|l| {
-        for (class, list) in l.borrow_mut().lists.iter_mut().enumerate() {
+        let mut l = l.borrow_mut();
+        l.settle();
+        for (class, list) in l.lists.iter_mut().enumerate() {
             for p in list.drain(..) {
                 free_to_system(p, size_of_class(class));
             }
         }
     });
-    PEAK.store(LIVE.load(Relaxed), Relaxed);
+    PEAK.store(ACCOUNT.live(), Relaxed);
 }
 
 #[cfg(test)]
