@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{COLS, Place, Problem, ROWS, Sink, Units, blocks, multiply, with_buffers};
+use super::{COLS, Place, Problem, Sink, Units, blocks, multiply, with_buffers};
 use crate::float::Float;
 use crate::kernel::gemm::MatRef;
 use crate::kernel::par;
@@ -64,10 +64,11 @@ pub(crate) fn backward<T: Float>(
         });
     }
     if of_queries.q.is_some() {
-        let parts = queries.div_ceil(ROWS);
-        par::for_each(p.units() * parts, 3.0 * p.ns(queries.min(ROWS)) + 200.0, |i| {
-            let start = i % parts * ROWS;
-            of_block(p, &known, i / parts, start..queries.min(start + ROWS), of_queries);
+        let tile = p.rows();
+        let parts = queries.div_ceil(tile);
+        par::for_each(p.units() * parts, 3.0 * p.ns(queries.min(tile)) + 200.0, |i| {
+            let start = i % parts * tile;
+            of_block(p, &known, i / parts, start..queries.min(start + tile), of_queries);
         });
     }
 }
@@ -112,7 +113,7 @@ fn shared<T: Float>(
     let (queries, [width, value]) = (p.size[0], p.width);
     let heads = kv * p.group..(kv + 1) * p.group;
     let block = COLS.min(keys.len());
-    let tile = ROWS.min(queries) * block;
+    let tile = p.rows().min(queries) * block;
     let all = if sinks.q.is_some() { p.group * queries * width } else { 0 };
     let lens = [tile, tile, block * width, block * value, all, p.group * queries];
     with_buffers(lens, |[s, t, dk, dv, dq, delta]| {
@@ -122,17 +123,19 @@ fn shared<T: Float>(
         }
         for cols in blocks(keys.len(), COLS) {
             let cols = cols.start + keys.start..cols.end + keys.start;
-            let n = cols.len();
-            let (dk, dv) = (&mut dk[..n * width], &mut dv[..n * value]);
+            let (dk, dv) = (&mut dk[..cols.len() * width], &mut dv[..cols.len() * value]);
             dk.fill(T::ZERO);
             dv.fill(T::ZERO);
             for unit in heads.clone() {
                 let (v, k) = (p.v.from(kv, cols.start), p.k.from(kv, cols.start));
-                for rows in blocks(queries, ROWS) {
-                    if p.blind(rows.end - 1, &cols) {
+                for rows in blocks(queries, p.rows()) {
+                    // The keys that these queries see; the gradients of the others stay as they are.
+                    let cols = cols.start..cols.end.min(p.keys_for(&rows));
+                    if cols.is_empty() {
                         continue;
                     }
-                    let m = rows.len();
+                    let (m, n) = (rows.len(), cols.len());
+                    let (dk, dv) = (&mut dk[..n * width], &mut dv[..n * value]);
                     let (s, t) = (&mut s[..m * n], &mut t[..m * n]);
                     let g = known.g.from(unit, rows.start);
                     p.products(unit, &rows, &cols, s);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{COLS, Place, Problem, ROWS, Sink, blocks, multiply, with_buffers};
+use super::{COLS, Place, Problem, Sink, blocks, multiply, with_buffers};
 use crate::float::Float;
 use crate::kernel::gemm::MatRef;
 use crate::kernel::par::{self, SyncPtr};
@@ -16,11 +16,12 @@ pub(crate) fn forward<T: Float>(p: &Problem<'_, T>, out: &mut [T], place: &Place
         return;
     }
     assert_eq!(lse.len(), p.units() * queries);
-    let parts = queries.div_ceil(ROWS);
+    let tile = p.rows();
+    let parts = queries.div_ceil(tile);
     let (out, lse) = (Sink::new(out, place), SyncPtr(lse.as_mut_ptr()));
-    par::for_each(p.units() * parts, 2.0 * p.ns(queries.min(ROWS)) + 100.0, |i| {
-        let (unit, start) = (i / parts, i % parts * ROWS);
-        let rows = start..queries.min(start + ROWS);
+    par::for_each(p.units() * parts, 2.0 * p.ns(queries.min(tile)) + 100.0, |i| {
+        let (unit, start) = (i / parts, i % parts * tile);
+        let rows = start..queries.min(start + tile);
         // SAFETY: `lse` has a number for each unit and query, it is borrowed until the loop has ended, and this part alone writes these.
         let lse = unsafe {
             std::slice::from_raw_parts_mut(lse.get().add(unit * queries + start), rows.len())

@@ -4,7 +4,7 @@
 //! ```text
 //! forward, for a block of queries:                   with m = -∞, l = 0, O = 0
 //!   for each block of keys:
-//!     S = scale Q·Kᵀ + mask                          a tile, 128 x 256 at most
+//!     S = scale Q·Kᵀ + mask                          a tile, 128 x 256 at most (64 x 256 if causal)
 //!     m' = max(m, row max S);  P = e^(S-m')          rows share their maximum so far
 //!     O = e^(m-m') O + drop(P)·V;  l = e^(m-m') l + row sum P;  m = m'
 //!   O = O / l;  L = m + ln l                         L is all that backward needs of the weights
@@ -37,8 +37,9 @@ use crate::float::Float;
 pub(crate) use backward::{Grads, backward};
 pub(crate) use forward::forward;
 
-/// Queries of a tile.
-pub(crate) const ROWS: usize = 128;
+/// Queries of a tile, and where later keys are hidden: shorter tiles hold less of what nobody sees.
+const ROWS: usize = 128;
+const CAUSAL_ROWS: usize = 64;
 /// Keys of a tile.
 pub(crate) const COLS: usize = 256;
 /// Floating-point operations per nanosecond that the tiles reach, roughly; for the estimate of what to hand over.
@@ -150,14 +151,14 @@ impl<T: Float> Problem<'_, T> {
         self.q.at.len()
     }
 
+    /// Queries of a tile.
+    fn rows(&self) -> usize {
+        if self.causal.is_some() { CAUSAL_ROWS } else { ROWS }
+    }
+
     /// Keys that some query of `rows` sees.
     fn keys_for(&self, rows: &Range<usize>) -> usize {
         self.causal.map_or(self.size[1], |offset| (rows.end + offset).min(self.size[1]))
-    }
-
-    /// Whether query `row` sees no key of `cols`.
-    fn blind(&self, row: usize, cols: &Range<usize>) -> bool {
-        self.causal.is_some_and(|offset| row + offset < cols.start)
     }
 
     /// Estimated nanoseconds of a product for `rows` queries and all keys.

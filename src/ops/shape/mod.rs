@@ -36,24 +36,29 @@ impl<T: Float> Op<T, 1> for ViewOp {
         self.view.part(&self.from)
     }
     fn forward(&self, [x]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, ())> {
-        Ok((self.view.forward(x), ()))
+        Ok((self.view.forward(x)?, ()))
     }
     fn vjp(&self, (): (), g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
         Ok([Some(self.view.vjp(&self.from, &g)?)])
     }
 }
 
-/// Views a tensor of any element type, recorded if the tensor is.
-fn apply_view<T: Element>(view: View, x: &Tensor<T>) -> Tensor<T> {
+/// Views a tensor of any element type, recorded if the tensor is. Only a reshape that must copy can fail, for want of memory.
+fn try_view<T: Element>(view: View, x: &Tensor<T>) -> Result<Tensor<T>> {
     if !x.is_recorded() {
         let span = Span::open();
-        let y = view.forward(x);
+        let y = view.forward(x)?;
         Span::moved(span, view.name(), &[x], &y);
-        return y;
+        return Ok(y);
     }
     let op = ViewOp { from: x.shape().into(), view: view.clone() };
-    match record_if_float(op, [x], |[x]| Ok(view.forward(x))) {
+    record_if_float(op, [x], |[x]| view.forward(x))
+}
+
+/// [`try_view`] for views that copy nothing.
+fn apply_view<T: Element>(view: View, x: &Tensor<T>) -> Tensor<T> {
+    match try_view(view, x) {
         Ok(y) => y,
-        Err(e) => unreachable!("a view of one tensor cannot fail, but said: {e}"),
+        Err(e) => unreachable!("a view that copies nothing cannot fail, but said: {e}"),
     }
 }

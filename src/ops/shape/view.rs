@@ -3,11 +3,12 @@
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::kernel::copy::to_dense;
 use crate::ops::broadcast::sum_to;
 use crate::tensor::{Dims, IntoAxes, IntoReshape, IntoShape, Layout, Tensor, axis};
 use std::ops::{Bound, RangeBounds};
 
-use super::apply_view;
+use super::{apply_view, try_view};
 
 /// Bytes that an expanded tensor may stand for: more than memory holds anywhere, so that what computes with it would end the process.
 const LARGEST_VIEW: usize = 1 << 40;
@@ -33,21 +34,21 @@ impl View {
         }
     }
 
-    pub(super) fn forward<T: Element>(&self, x: &Tensor<T>) -> Tensor<T> {
-        match self {
+    pub(super) fn forward<T: Element>(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
+        let layout = match self {
             View::Reshape(shape) => match x.layout().reshape(shape) {
-                Some(l) => x.with_layout(l),
+                Some(layout) => layout,
                 None => {
-                    let dense = x.copy();
-                    dense.with_layout(Layout::dense(shape))
+                    return Tensor::try_build(self.name(), shape, |out| {
+                        to_dense(x.buffer(), x.layout(), out)
+                    });
                 }
             },
-            View::Permute(axes) => x.with_layout(x.layout().permute(axes)),
-            View::Slice(axis, start, count, step) => {
-                x.with_layout(x.layout().slice(*axis, *start, *count, *step))
-            }
-            View::Expand(shape) => x.with_layout(x.layout().expand(shape)),
-        }
+            View::Permute(axes) => x.layout().permute(axes),
+            View::Slice(axis, start, count, step) => x.layout().slice(*axis, *start, *count, *step),
+            View::Expand(shape) => x.layout().expand(shape),
+        };
+        Ok(x.with_layout(layout))
     }
 
     /// The places of what it shows in a dense array of shape `from`, if that is part of it.
@@ -91,13 +92,13 @@ impl<T: Element> Tensor<T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] if the numbers of elements differ.
+    /// [`Error::Shape`] if the numbers of elements differ, [`Error::Overflow`] if it must be copied and memory is lacking.
     pub fn reshape(&self, shape: impl IntoReshape) -> Result<Self> {
         let shape = shape.resolve(self.shape())?;
         if shape[..] == *self.shape() {
             return Ok(self.clone());
         }
-        Ok(apply_view(View::Reshape(shape), self))
+        try_view(View::Reshape(shape), self)
     }
 
     /// Merges a range of axes into one: `x.flatten(1..)` keeps the batch, `x.flatten(..)` makes a vector.
