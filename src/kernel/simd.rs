@@ -201,7 +201,13 @@ mod tests {
 
     #[test]
     fn the_environment_forces_the_path() {
-        for (name, isa) in [("scalar", Isa::Scalar), ("avx2", Isa::Avx2), ("avx512", Isa::Avx512)] {
+        const NAMES: [(&str, Isa); 4] = [
+            ("scalar", Isa::Scalar),
+            ("neon", Isa::Neon),
+            ("avx2", Isa::Avx2),
+            ("avx512", Isa::Avx512),
+        ];
+        for (name, isa) in NAMES {
             if !available().contains(&isa) {
                 continue;
             }

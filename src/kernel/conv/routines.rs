@@ -172,6 +172,9 @@ macro_rules! routines {
             #[cfg(target_arch = "x86_64")]
             #[allow(unused_imports)]
             use std::arch::x86_64::*;
+            #[cfg(target_arch = "aarch64")]
+            #[allow(unused_imports)]
+            use std::arch::aarch64::*;
             $(#[$feature])?
             unsafe fn rows(a: &Rows<$t>) {
                 // SAFETY: the caller's promise, passed on.
@@ -207,6 +210,10 @@ routines!(avx2_f64, AVX2, f64, __m256d, dot rows 4, #[target_feature(enable = "a
 routines!(avx512_f32, AVX512, f32, __m512, dot rows 8, #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
 routines!(avx512_f64, AVX512, f64, __m512d, dot rows 8, #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]);
+#[cfg(target_arch = "aarch64")]
+routines!(neon_f32, NEON, f32, float32x4_t, dot rows 8);
+#[cfg(target_arch = "aarch64")]
+routines!(neon_f64, NEON, f64, float64x2_t, dot rows 8);
 
 impl HasRoutines for f32 {
     fn routines(isa: Isa) -> &'static Routines<f32> {
@@ -215,6 +222,8 @@ impl HasRoutines for f32 {
             Isa::Avx512 => &avx512_f32::AVX512,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2_f32::AVX2,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &neon_f32::NEON,
             _ => &portable_f32::PORTABLE,
         }
     }
@@ -227,6 +236,8 @@ impl HasRoutines for f64 {
             Isa::Avx512 => &avx512_f64::AVX512,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2_f64::AVX2,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &neon_f64::NEON,
             _ => &portable_f64::PORTABLE,
         }
     }

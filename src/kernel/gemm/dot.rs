@@ -152,6 +152,14 @@ pub(super) unsafe fn avx2<V: Vector>(p: &Problem<V::Elem>, cols: Range<usize>) {
 }
 
 /// # Safety
+/// As [`DotFn`]. (24 of 32 registers accumulate; 4 hold A.)
+#[cfg(target_arch = "aarch64")]
+pub(super) unsafe fn neon<V: Vector>(p: &Problem<V::Elem>, cols: Range<usize>) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { columns::<V, 6>(p, cols) }
+}
+
+/// # Safety
 /// As [`DotFn`]. (24 of 32 registers accumulate.)
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]

@@ -65,6 +65,8 @@ impl GemmElement for f32 {
             Isa::Avx512 => &tile::x86::AVX512_F32,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &tile::x86::AVX2_F32,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &tile::neon::NEON_F32,
             _ => &tile::PORTABLE_F32,
         }
     }
@@ -76,6 +78,8 @@ impl GemmElement for f32 {
             Isa::Avx512 => dot::avx512::<std::arch::x86_64::__m512>,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => dot::avx2::<std::arch::x86_64::__m256>,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => dot::neon::<std::arch::aarch64::float32x4_t>,
             _ => dot::portable::<vector::Lanes<f32, 4>>,
         }
     }
@@ -98,6 +102,7 @@ impl GemmElement for f32 {
             unsafe { pack::transpose_f32(k, src, across, count, width, dst) };
             return true;
         }
+        let _ = (k, src, across, count, width, dst);
         false
     }
 }
@@ -110,6 +115,8 @@ impl GemmElement for f64 {
             Isa::Avx512 => &tile::x86::AVX512_F64,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &tile::x86::AVX2_F64,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &tile::neon::NEON_F64,
             _ => &tile::PORTABLE_F64,
         }
     }
@@ -121,6 +128,8 @@ impl GemmElement for f64 {
             Isa::Avx512 => dot::avx512::<std::arch::x86_64::__m512d>,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => dot::avx2::<std::arch::x86_64::__m256d>,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => dot::neon::<std::arch::aarch64::float64x2_t>,
             _ => dot::portable::<vector::Lanes<f64, 2>>,
         }
     }

@@ -248,3 +248,16 @@ pub(crate) mod x86 {
     pub(crate) static AVX512_F64: Family<f64> =
         make!(Avx512, __m512d, rows 8, registers 3, rate 60.0);
 }
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon {
+    use super::*;
+    use std::arch::aarch64::*;
+
+    // 24 of 32 registers accumulate, 3 hold B, 1 the splat. The rate is that of two multiply-adds in each of 2.5 cycles a nanosecond: not measured.
+    family!(neon, Neon, rows 8 [1 2 3 4 5 6 7 8], registers 3);
+    pub(crate) static NEON_F32: Family<f32> =
+        make!(Neon, float32x4_t, rows 8, registers 3, rate 40.0);
+    pub(crate) static NEON_F64: Family<f64> =
+        make!(Neon, float64x2_t, rows 8, registers 3, rate 20.0);
+}

@@ -1,4 +1,7 @@
-//! One vector register of floats, as the micro-kernels see it: a portable array, 256 and 512 bits of x86.
+//! One vector register of floats, as the micro-kernels see it: a portable array, 256 and 512 bits of x86, 128 of AArch64.
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 use super::GemmElement;
 
