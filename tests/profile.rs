@@ -140,6 +140,13 @@ fn what_an_operation_calls_counts_once() -> Result<()> {
         x.matmul(&x.transpose(1, 2)?)?.sum().backward()
     })?;
     assert_eq!(calls(&report, "sum of gradients"), [0, 1, 0]);
+    // Parts of a tensor: the gradients of the second and third go into the place that the first one made.
+    let (_, report) = record(|| {
+        let x = Tape::new(0).leaf(&x);
+        let [a, b, c] = [0, 1, 2].map(|i| x.narrow(0, i, 1));
+        (a? * b? * c?).sum().backward()
+    })?;
+    assert_eq!(calls(&report, "slice"), [3, 3, 0], "{report}");
     Ok(())
 }
 

@@ -109,6 +109,9 @@ fn propagate(
                 leaves.push((id as u32, g));
             }
             Node::Op { inputs, op } => {
+                if profile::on() {
+                    profile::set_layer(tape.layer_at(id as u32));
+                }
                 if let [input] = inputs[..]
                     && let Some(Some(there)) = grads.get_mut(input as usize)
                     && op.add_part(&g, there)
@@ -116,9 +119,6 @@ fn propagate(
                     continue;
                 }
                 let name = op.name();
-                if profile::on() {
-                    profile::set_layer(tape.layer_at(id as u32));
-                }
                 let needs: SmallVec<[bool; 8]> = inputs.iter().map(|&i| i != NOWHERE).collect();
                 let mut sum_error = None;
                 op.backward(g, &needs, &mut |k, d| {
