@@ -1,9 +1,11 @@
 //! The output of a convolution.
 
 use super::Conv;
+use super::panels::{Place, for_images};
 use super::planes::Planes;
 use super::scratch::{PLANES, with};
 use super::shifted::{Shifted, with_packed};
+use super::winograd::{Filters, Winograd};
 use crate::float::Float;
 use crate::kernel::par::{self, SyncPtr};
 use crate::kernel::simd::isa;
@@ -20,7 +22,12 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
     if y.is_empty() {
         return;
     }
-    let planes = Planes::new(c.input, c.pad.map(|p| p.map(|v| v as isize)), c.stride);
+    if let Some(job) = Winograd::forward(c) {
+        let filters = Filters { weight: w, row: 9 * c.c_in, column: 9, turned: false };
+        return job.run(x, filters, 9 * c.c_in * c.c_out, bias, y);
+    }
+    let pad = c.pad.map(|p| p.map(|v| v as isize));
+    let planes = Planes::new(c.input, pad, c.stride).for_window(c.kernel);
     let mut offs = offsets(c, &planes);
     let k = offs.len();
     // Where sums are short, the bias costs less as one more product, with a channel of ones, than at the sums' end.
@@ -31,22 +38,41 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
     }
     let part = |g: usize| bias.map(|b| &b[g * c.c_out..(g + 1) * c.c_out]);
     let job = Shifted::new(c.c_out, offs, c.output(), planes.row);
-    with_packed(c.groups * job.packed_len(), |packed| {
-        for (g, to) in packed.chunks_exact_mut(job.packed_len().max(1)).enumerate() {
+    let len = job.packed_len();
+    with_packed(c.groups * len, |packed| {
+        for g in 0..c.groups {
             let w = &w[g * c.c_out * k..(g + 1) * c.c_out * k];
             match ones {
-                None => job.pack(to, |i, p| w[i * k + p]),
-                Some(b) => {
-                    job.pack(to, |i, p| if p < k { w[i * k + p] } else { b[g * c.c_out + i] })
-                }
+                None => job.pack_rows(&mut packed[g * len..], w),
+                Some(b) => job.pack(&mut packed[g * len..], |i, p| {
+                    if p < k { w[i * k + p] } else { b[g * c.c_out + i] }
+                }),
             }
         }
-        let packed = &*packed;
+        let packed = |g: usize| &packed[g * len..(g + 1) * len];
         let (x_unit, y_unit) = (c.c_in * c.x_plane(), c.c_out * c.y_plane());
+        if ones.is_none() && job.gathers() {
+            let y = SyncPtr(y.as_mut_ptr());
+            let ns = job.ns() * c.batch as f64;
+            return for_images(c, job.out, &planes, (x, c.c_in), ns, |g, source, parallel| {
+                let place = Place {
+                    to: y.get().wrapping_add((source.first * c.groups + g) * y_unit),
+                    image: c.groups * y_unit,
+                    channel: c.y_plane(),
+                    row: job.out[1],
+                    column: 1,
+                };
+                // SAFETY: the planes hold every pixel that a tap meets (`Planes`); these channels of these images are in y, and
+                // nobody else's.
+                unsafe {
+                    job.panels(&source).run(packed(g), part(g), source.planes, place, parallel)
+                }
+            });
+        }
         let y = SyncPtr(y.as_mut_ptr());
         let unit = |i: usize, parallel: bool| {
             let g = i % c.groups;
-            let a = &packed[g * job.packed_len()..(g + 1) * job.packed_len()];
+            let a = packed(g);
             let out = y.get().wrapping_add(i * y_unit);
             let run = |planes: &[T]| {
                 // SAFETY: the planes hold every pixel that a tap meets (`Planes`), and unit `i` owns its `y_unit` elements of y.

@@ -6,9 +6,11 @@
 
 use super::Conv;
 use super::forward::MANY;
+use super::panels::{Place, for_images};
 use super::planes::Planes;
 use super::scratch::{PHASES, PLANES, with};
 use super::shifted::{Shifted, with_packed};
+use super::winograd::{Filters, Winograd};
 use crate::float::Float;
 use crate::kernel::par::{self, SyncPtr};
 use crate::kernel::simd::isa;
@@ -64,6 +66,10 @@ pub(crate) fn input_grad<T: Float>(c: &Conv, g: &[T], w: &[T], dx: &mut [T]) {
     if g.is_empty() {
         return dx.fill(T::ZERO);
     }
+    if let Some(job) = Winograd::input_grad(c) {
+        let filters = Filters { weight: w, row: 9, column: 9 * c.c_in, turned: true };
+        return job.run(g, filters, 9 * c.c_in * c.c_out, None, dx);
+    }
     let axes = [phases(c, 0), phases(c, 1)];
     let pad = [padding(c, 0, &axes[0]), padding(c, 1, &axes[1])];
     let planes = Planes::new(c.output(), pad, [1, 1]);
@@ -72,17 +78,38 @@ pub(crate) fn input_grad<T: Float>(c: &Conv, g: &[T], w: &[T], dx: &mut [T]) {
     let jobs: Vec<Shifted<T>> = pairs.iter().map(|&(y, x)| job(c, &planes, pad, y, x)).collect();
     let weights: usize = jobs.iter().map(Shifted::packed_len).sum();
     with_packed(c.groups * weights, |packed| {
-        let mut rest = &mut *packed;
+        let mut at = 0;
         for group in 0..c.groups {
             for (job, &(y, x)) in jobs.iter().zip(&pairs) {
-                let (to, next) = rest.split_at_mut(job.packed_len());
-                rest = next;
-                pack(c, job, group, y, x, w, to);
+                pack(c, job, group, y, x, w, &mut packed[at..]);
+                at += job.packed_len();
             }
         }
         let packed = &*packed;
         let (x_unit, y_unit) = (c.c_in * c.x_plane(), c.c_out * c.y_plane());
         let dx = SyncPtr(dx.as_mut_ptr());
+        if jobs.iter().all(|job| job.gathers()) {
+            let ns = c.batch as f64 * jobs.iter().map(Shifted::ns).sum::<f64>();
+            let out = [axes[0][0].count, axes[1][0].count];
+            return for_images(c, out, &planes, (g, c.c_out), ns, |group, source, parallel| {
+                let mut a = &packed[group * weights..];
+                let image = dx.get().wrapping_add((source.first * c.groups + group) * x_unit);
+                for (job, &(y, x)) in jobs.iter().zip(&pairs) {
+                    let (mine, next) = a.split_at(job.packed_len());
+                    a = next;
+                    let place = Place {
+                        to: image.wrapping_add(y.first * c.input[1] + x.first),
+                        image: c.groups * x_unit,
+                        channel: c.x_plane(),
+                        row: c.stride[0] * c.input[1],
+                        column: c.stride[1],
+                    };
+                    // SAFETY: the planes hold every pixel that a tap meets (`padding`); each pixel of these images is in one phase, at
+                    // `first + i * stride` on both axes, below the input's size.
+                    unsafe { job.panels(&source).run(mine, None, source.planes, place, parallel) };
+                }
+            });
+        }
         let unit = |i: usize, parallel: bool| {
             let out = dx.get().wrapping_add(i * x_unit);
             let mut a = &packed[i % c.groups * weights..];

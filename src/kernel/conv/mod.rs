@@ -8,7 +8,10 @@
 //! | --- | --- |
 //! | `mod.rs` | the shape of a convolution, the safe functions and what they check |
 //! | `planes.rs` | an image laid out so that every tap of the window is a constant offset |
+//! | `halves.rs`, `pairs.rs` | even and odd elements of rows |
 //! | `shifted.rs` | a convolution as a matrix product over such planes, without im2col |
+//! | `panels.rs` | the same, pixels copied together first where rows of them would leave registers half empty |
+//! | `winograd/` | windows of 3 by 3 in fewer multiplications |
 //! | `forward.rs`, `input_grad.rs` | both are that product: the second with the weight turned around |
 //! | `weight_grad.rs` | products over positions, summed over groups of images in a fixed order |
 //! | `routines.rs` | the small loops that need registers of their own |
@@ -22,7 +25,10 @@
 #![allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 
 mod forward;
+mod halves;
 mod input_grad;
+mod pairs;
+mod panels;
 mod planes;
 #[cfg(test)]
 pub(crate) mod reference;
@@ -33,6 +39,7 @@ pub(crate) mod taps;
 #[cfg(test)]
 mod tests;
 mod weight_grad;
+mod winograd;
 
 pub(crate) use forward::forward;
 pub(crate) use input_grad::input_grad;

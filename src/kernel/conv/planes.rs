@@ -8,7 +8,11 @@
 //! Without stride along the width, the zeros to the right of a row are also those to the left of the next: a row takes `w +
 //! max(left, right)` elements. The gradient of an unpadded 3x3 convolution then has exactly the output's width per row.
 
+use std::array::from_fn;
+
+use super::halves::{self, Halves};
 use super::routines::{Routines, Rows};
+use super::scratch::{LINE, with};
 
 /// Elements after the last plane that may be read: a register's worth.
 pub(super) const SLACK: usize = 64;
@@ -32,6 +36,8 @@ pub(super) struct Planes {
     phase: usize,
     /// Distance between channels.
     pub channel: usize,
+    /// Phases that are read, along the height and along the width: the first one or all.
+    wanted: [usize; 2],
     /// Whether this is the source itself.
     pub as_is: bool,
 }
@@ -40,14 +46,12 @@ impl Planes {
     /// For sources of this size with `pad` rows and columns before and after, negative to crop; what is padded and cropped must
     /// leave at least one row and column.
     pub(super) fn new(source: [usize; 2], pad: [[isize; 2]; 2], stride: [usize; 2]) -> Self {
-        let skip: [usize; 2] =
-            std::array::from_fn(|i| ((-pad[i][0]).max(0) as usize).min(source[i]));
-        let inner: [usize; 2] = std::array::from_fn(|i| {
-            (source[i] - skip[i]).saturating_sub((-pad[i][1]).max(0) as usize)
-        });
-        let before: [usize; 2] = std::array::from_fn(|i| pad[i][0].max(0) as usize);
-        let after: [usize; 2] = std::array::from_fn(|i| pad[i][1].max(0) as usize);
-        let padded: [usize; 2] = std::array::from_fn(|i| before[i] + inner[i] + after[i]);
+        let skip: [usize; 2] = from_fn(|i| ((-pad[i][0]).max(0) as usize).min(source[i]));
+        let inner: [usize; 2] =
+            from_fn(|i| (source[i] - skip[i]).saturating_sub((-pad[i][1]).max(0) as usize));
+        let before: [usize; 2] = from_fn(|i| pad[i][0].max(0) as usize);
+        let after: [usize; 2] = from_fn(|i| pad[i][1].max(0) as usize);
+        let padded: [usize; 2] = from_fn(|i| before[i] + inner[i] + after[i]);
         let rows = padded[0].div_ceil(stride[0]);
         let row = match stride[1] {
             1 => inner[1] + before[1].max(after[1]),
@@ -61,7 +65,13 @@ impl Planes {
             // Channels a power of two apart would compete for the same lines of the cache.
             channel += 16;
         }
-        Self { source, skip, inner, before, stride, rows, row, phase, channel, as_is }
+        let wanted = stride;
+        Self { source, skip, inner, before, stride, rows, row, phase, channel, wanted, as_is }
+    }
+
+    /// The same for a window of this size: of one with a single tap along an axis, only the first phase is laid out.
+    pub(super) fn for_window(self, kernel: [usize; 2]) -> Self {
+        Self { wanted: from_fn(|i| if kernel[i] == 1 { 1 } else { self.stride[i] }), ..self }
     }
 
     /// Where padded coordinate `(r, c)` stands in its channel.
@@ -88,6 +98,29 @@ impl Planes {
         let end = dst.as_mut_ptr_range().end;
         if self.stride == [1, 1] {
             return self.fill_phase(routines, src, [0, 0], channels, dst, end);
+        }
+        let whole = self.skip == [0, 0] && self.inner == self.source;
+        if self.stride[1] == 2 && whole && channels > 0 {
+            return with(&LINE, |scratch| {
+                let lines = scratch.get::<T>(halves::lines(self.row, routines.lanes)).as_mut_ptr();
+                for c in 0..channels {
+                    let job = Halves {
+                        plane: src[c * plane..].as_ptr(),
+                        size: self.source,
+                        before: self.before.map(|b| b as isize),
+                        stride: self.stride[0],
+                        wanted: self.wanted,
+                        rows: self.rows,
+                        row: self.row,
+                        to: dst[c * self.channel..].as_mut_ptr(),
+                        phase: self.phase,
+                        lines,
+                    };
+                    // SAFETY: the planes are inside `src` and, with all their phases, inside `dst`, by the assertion. The table was
+                    // chosen by a detected instruction set.
+                    unsafe { (routines.halves)(&job) };
+                }
+            });
         }
         for c in 0..channels {
             let (src, dst) = (&src[c * plane..], &mut dst[c * self.channel..]);
@@ -239,7 +272,7 @@ impl Planes {
 ///
 /// # Safety
 /// The elements named are readable, and `dst` writable with 8 elements more.
-unsafe fn transpose<T: crate::kernel::gemm::GemmElement>(
+pub(super) unsafe fn transpose<T: crate::kernel::gemm::GemmElement>(
     avx2: bool,
     count: usize,
     src: *const T,

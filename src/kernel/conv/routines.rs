@@ -1,6 +1,10 @@
 //! Small loops over registers, compiled once per instruction set and reached through a table, as the micro-kernels of the matrix
 //! product are.
 
+use super::halves::{self, Halves};
+use super::panels::Gather;
+use super::winograd::pixels::{self, Pixels};
+use super::winograd::tiles::{self, TilesIn, TilesOut};
 use crate::kernel::gemm::vector::{Lanes, Vector};
 use crate::kernel::simd::Isa;
 
@@ -13,6 +17,12 @@ pub struct Routines<T: 'static> {
     pub(super) rows: unsafe fn(&Rows<T>),
     /// By rows (1, 2, 4, 8) and columns (1 to 3).
     pub(super) dots: [[DotsFn<T>; DOT_COLS]; 4],
+    pub(super) gather: unsafe fn(&Gather<T>),
+    pub(super) halves: unsafe fn(&Halves<T>),
+    pub(super) winograd_in: unsafe fn(&TilesIn<T>),
+    pub(super) winograd_out: unsafe fn(&TilesOut<T>),
+    pub(super) winograd_patch: unsafe fn(&Pixels<T, 16>),
+    pub(super) winograd_square: unsafe fn(&Pixels<T, 4>),
 }
 
 /// A routine that computes [`Dots`].
@@ -106,6 +116,35 @@ unsafe fn row<V: Vector>(
     }
 }
 
+/// Copies runs of each row together. Behind a row's last run, up to a register is overwritten.
+///
+/// # Safety
+/// The processor has the instruction set of `V`. The runs at each offset are readable, the rows of the panel writable with a register
+/// behind the last.
+#[inline(always)]
+unsafe fn gather<V: Vector>(a: &Gather<V::Elem>) {
+    for (p, &off) in a.offs.iter().enumerate() {
+        let to = a.to.wrapping_add(p * a.width);
+        for run in a.runs {
+            let from = a.planes.wrapping_offset(off).wrapping_add(run.from);
+            let mut j = 0;
+            while j < run.len {
+                let at = from.wrapping_add(j);
+                // SAFETY: at least one element of the run is there to be read, and a whole register only before the end.
+                unsafe {
+                    let v = if at.wrapping_add(V::LANES) <= a.end {
+                        V::load(at)
+                    } else {
+                        V::load_part(at, V::mask((run.len - j).min(V::LANES)))
+                    };
+                    v.store(to.add(run.lane + j));
+                }
+                j += V::LANES;
+            }
+        }
+    }
+}
+
 /// `acc[r][t] += sum over j of g[r][j] * x[t][j]`, lane by lane: what is summed over the lanes is left to the end of all calls.
 pub(super) struct Dots<T> {
     pub g: *const T,
@@ -185,6 +224,36 @@ macro_rules! routines {
                 // SAFETY: the caller's promise, passed on.
                 unsafe { super::dots::<$v, R, C>(a) }
             }
+            $(#[$feature])?
+            unsafe fn halves(a: &Halves<$t>) {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { halves::halves::<$v>(a) }
+            }
+            $(#[$feature])?
+            unsafe fn gather(a: &Gather<$t>) {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { super::gather::<$v>(a) }
+            }
+            $(#[$feature])?
+            unsafe fn winograd_in(a: &TilesIn<$t>) {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { tiles::input::<$v>(a) }
+            }
+            $(#[$feature])?
+            unsafe fn winograd_out(a: &TilesOut<$t>) {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { tiles::output::<$v>(a) }
+            }
+            $(#[$feature])?
+            unsafe fn winograd_patch(a: &Pixels<$t, 16>) {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { pixels::patch::<$v>(a) }
+            }
+            $(#[$feature])?
+            unsafe fn winograd_square(a: &Pixels<$t, 4>) {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { pixels::square::<$v>(a) }
+            }
             pub static $name: Routines<$t> = Routines {
                 lanes: <$v as Vector>::LANES,
                 dot_rows: $dot_rows,
@@ -195,6 +264,12 @@ macro_rules! routines {
                     [dots::<4, 1>, dots::<4, 2>, dots::<4, 3>],
                     [dots::<8, 1>, dots::<8, 2>, dots::<8, 3>],
                 ],
+                gather,
+                halves,
+                winograd_in,
+                winograd_out,
+                winograd_patch,
+                winograd_square,
             };
         }
     };

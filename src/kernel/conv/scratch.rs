@@ -13,6 +13,10 @@ thread_local! {
     pub(super) static WEIGHT: Cell<Scratch> = Cell::default();
     /// An image as shifted planes.
     pub(super) static PLANES: Cell<Scratch> = Cell::default();
+    /// A few padded rows of an image.
+    pub(super) static LINE: Cell<Scratch> = Cell::default();
+    /// Panels copied together from planes.
+    pub(super) static PANELS: Cell<Scratch> = Cell::default();
     /// Results on their way to their place.
     pub(super) static RESULT: Cell<Scratch> = Cell::default();
     /// One phase of an image.

@@ -11,13 +11,14 @@
 
 use std::ops::Range;
 
+use super::panels::{Panels, Source};
 use super::routines::{Routines, Rows};
 use super::scratch::{RESULT, WEIGHT, with};
 use crate::float::Float;
-use crate::kernel::gemm::pack::SLACK as PACK_SLACK;
+use crate::kernel::gemm::pack::{SLACK as PACK_SLACK, pack};
 use crate::kernel::gemm::tile::{BRows, Family, Tile};
 use crate::kernel::par::{self, SyncPtr};
-use crate::kernel::simd::isa;
+use crate::kernel::simd::{Isa, isa};
 
 /// How columns are cut into registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub(super) struct Shifted<T: Float> {
     /// `k` offsets.
     offs: Vec<isize>,
     /// Height and width of the output.
-    out: [usize; 2],
+    pub out: [usize; 2],
     /// Distance between rows in the planes.
     row: usize,
     family: &'static Family<T>,
@@ -47,6 +48,8 @@ pub(super) struct Shifted<T: Float> {
     columns: Columns,
     /// The largest offset.
     reach: usize,
+    /// Registers that an image takes.
+    registers: usize,
 }
 
 impl<T: Float> Shifted<T> {
@@ -64,7 +67,11 @@ impl<T: Float> Shifted<T> {
         };
         let routines = T::routines(isa());
         let reach = offs.iter().max().map_or(0, |&o| o as usize);
-        Self { m, offs, out, row, family, routines, columns, reach }
+        let registers = match columns {
+            Columns::Rows => out[0] * out[1].div_ceil(family.lanes),
+            _ => flat as usize,
+        };
+        Self { m, offs, out, row, family, routines, columns, reach, registers }
     }
 
     /// Tiles of rows.
@@ -85,7 +92,6 @@ impl<T: Float> Shifted<T> {
     /// Packs the left matrix, whose element `(i, p)` is `a(i, p)`: a panel per tile.
     pub(super) fn pack(&self, to: &mut [T], a: impl Fn(usize, usize) -> T) {
         let k = self.offs.len();
-        assert_eq!(to.len(), self.packed_len());
         for tile in 0..self.tiles() {
             let (start, end) = (self.tile_start(tile), self.tile_start(tile + 1));
             let panel = &mut to[start * k..end * k];
@@ -94,6 +100,43 @@ impl<T: Float> Shifted<T> {
                     *to = a(start + i, p);
                 }
             }
+        }
+    }
+
+    /// [`pack`](Self::pack) of a matrix that lies row after row. Up to [`PACK_SLACK`] elements behind it are overwritten.
+    pub(super) fn pack_rows(&self, to: &mut [T], a: &[T]) {
+        let k = self.offs.len();
+        assert!(to.len() >= self.packed_len() + PACK_SLACK && a.len() >= self.m * k);
+        for tile in 0..self.tiles() {
+            let (start, end) = (self.tile_start(tile), self.tile_start(tile + 1));
+            let (rows, from) = (end - start, a[start * k..].as_ptr());
+            let to = to[start * k..].as_mut_ptr();
+            // SAFETY: rows `start..end` are in `a`, and their panel in `to`, with slack behind the last one; panels are written in ascending
+            // order.
+            unsafe { pack(isa() >= Isa::Avx2, k, from, 1, k as isize, rows, rows, to) };
+        }
+    }
+
+    /// Whether it is faster to copy pixels together than to read them where they lie.
+    pub(super) fn gathers(&self) -> bool {
+        // Per offset: half a cycle for each row and register, a tenth more where registers straddle two lines of the cache; a few to
+        // fill a register.
+        let rows = 0.5 * self.m as f64;
+        let pixels = (self.out[0] * self.out[1]) as f64 / self.family.lanes as f64;
+        pixels * (rows + 2.5) < 1.1 * rows * self.registers as f64
+    }
+
+    /// The same product by panels.
+    pub(super) fn panels<'a>(&'a self, source: &Source<T>) -> Panels<'a, T> {
+        Panels {
+            m: self.m,
+            offs: &self.offs,
+            out: self.out,
+            row: self.row,
+            image: source.image,
+            images: source.images,
+            family: self.family,
+            routines: self.routines,
         }
     }
 
@@ -259,7 +302,7 @@ impl<T: Float> Shifted<T> {
     }
 }
 
-/// Runs `f` with a buffer for packed weights on the calling thread.
+/// Runs `f` with a buffer for packed weights and the slack behind them, on the calling thread.
 pub(super) fn with_packed<T: Float, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
-    with(&WEIGHT, |scratch| f(&mut scratch.get::<T>(len + PACK_SLACK)[..len]))
+    with(&WEIGHT, |scratch| f(scratch.get::<T>(len + PACK_SLACK)))
 }

@@ -105,6 +105,11 @@ fn common_shapes_agree_with_the_plain_loops() {
         square(3, 20, 14, 24, 1, 2, 0),
         square(2, 24, 14, 12, 3, 2, 1),
         square(1, 70, 8, 130, 3, 1, 1),
+        square(1, 24, 16, 31, 3, 1, 1),
+        square(30, 33, 4, 25, 3, 1, 1),
+        Conv { pad: [[3, 0], [0, 4]], input: [11, 7], ..square(5, 26, 1, 40, 3, 1, 0) },
+        Conv { pad: [[0, 5], [4, 1]], input: [3, 90], ..square(1, 25, 1, 24, 3, 1, 0) },
+        Conv { groups: 2, ..square(3, 24, 9, 27, 3, 1, 1) },
         Conv { groups: 24, c_in: 1, c_out: 1, ..square(3, 1, 14, 1, 3, 1, 1) },
         Conv { groups: 4, c_in: 2, c_out: 6, ..square(3, 1, 9, 1, 3, 2, 1) },
     ] {

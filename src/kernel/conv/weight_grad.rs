@@ -20,6 +20,7 @@ use super::Conv;
 use super::planes::{Planes, SLACK};
 use super::routines::{DOT_COLS, Dots, Rows};
 use super::scratch::{PLANES, RESULT, SUMS, with};
+use super::winograd;
 use crate::float::Float;
 use crate::kernel::gemm::tile::{BRows, Tile};
 use crate::kernel::par::{self, SyncPtr};
@@ -55,6 +56,10 @@ pub(crate) fn weight_grad<T: Float>(
         dw.into_iter().chain(db).for_each(|d| d.fill(T::ZERO));
         return;
     }
+    let dw = match dw {
+        Some(dw) => (!winograd::weight_grad(c, x, g, dw)).then_some(dw),
+        None => None,
+    };
     if dw.is_none() && db.is_none() {
         return;
     }

@@ -41,7 +41,7 @@ pub(crate) trait Vector: Copy {
 
 /// The portable register: an array that the compiler keeps in whatever the target has.
 #[derive(Clone, Copy)]
-pub(crate) struct Lanes<T, const N: usize>([T; N]);
+pub(crate) struct Lanes<T, const N: usize>(pub(crate) [T; N]);
 
 impl<T: GemmElement, const N: usize> Vector for Lanes<T, N> {
     type Elem = T;

@@ -1,0 +1,307 @@
+//! A convolution as a matrix product whose right side is copied together from planes, a block at a time.
+//!
+//! ```text
+//! out[i][pixel] = bias[i] + sum over p of  a[i][p] * planes[offs[p] + place(pixel)]
+//! ```
+//!
+//! It is the product of [`Shifted`](super::shifted::Shifted), for shapes whose rows of output fill registers badly: pixels of several rows
+//! and images stand one after another in the panels that the micro-kernel reads, so all of its lanes have work. The price, a load and a
+//! store for each register of a panel, is shared by all rows of the left matrix.
+
+use std::ops::Range;
+
+use super::Conv;
+use super::forward::MANY;
+use super::planes::Planes;
+use super::routines::Routines;
+use super::scratch::{PANELS, PLANES, RESULT, with};
+use crate::float::Float;
+use crate::kernel::gemm::tile::{BRows, Family, Tile};
+use crate::kernel::par::{self, SyncPtr};
+use crate::kernel::simd::isa;
+
+/// Length of the blocks that the sum is cut into: a panel of them stays in a first-level cache.
+const BLOCK: usize = 256;
+/// Pixels that meet a tile's rows of the left matrix before the next ones do.
+const PIXELS: usize = 192;
+
+/// Pixels that stand one after another, in the planes and in a panel.
+#[derive(Clone, Copy)]
+pub(in crate::kernel::conv) struct Run {
+    /// Where the first one is in the planes.
+    pub from: usize,
+    /// Its lane of the panel.
+    pub lane: usize,
+    pub len: usize,
+}
+
+/// Rows of a panel: for each offset, the runs.
+pub(in crate::kernel::conv) struct Gather<'a, T> {
+    pub planes: *const T,
+    /// Whole registers are read before this place only.
+    pub end: *const T,
+    pub offs: &'a [isize],
+    pub runs: &'a [Run],
+    pub to: *mut T,
+    /// Elements of a row of the panel.
+    pub width: usize,
+}
+
+/// Where results go: pixel `(y, x)` of image `n` and row `i` of the product to `n * image + i * channel + y * row + x * column`.
+#[derive(Clone, Copy)]
+pub(super) struct Place<T> {
+    pub to: *mut T,
+    pub image: usize,
+    pub channel: usize,
+    pub row: usize,
+    pub column: usize,
+}
+
+/// The product for some images of a group.
+pub(super) struct Panels<'a, T: Float> {
+    /// Rows of the product.
+    pub m: usize,
+    pub offs: &'a [isize],
+    /// Height and width of the output.
+    pub out: [usize; 2],
+    /// Distance between rows in the planes, and between images.
+    pub row: usize,
+    pub image: usize,
+    pub images: usize,
+    pub family: &'static Family<T>,
+    pub routines: &'static Routines<T>,
+}
+
+/// Images of a group, laid out.
+pub(super) struct Source<'a, T> {
+    pub planes: &'a [T],
+    /// Distance between images in the planes.
+    pub image: usize,
+    /// The first image, and how many.
+    pub first: usize,
+    pub images: usize,
+}
+
+/// Calls `f(group, images, parallel)` for all images, as many at a time as make enough pixels of an output of size `out`. `src` has the
+/// images, of so many channels in each group. Calls are shared among threads if they are many, or else, `parallel`, their work is.
+pub(super) fn for_images<T: Float>(
+    c: &Conv,
+    out: [usize; 2],
+    planes: &Planes,
+    (src, channels): (&[T], usize),
+    ns: f64,
+    f: impl Fn(usize, Source<T>, bool) + Sync,
+) {
+    let chunks = c.batch.div_ceil(PIXELS.div_ceil((out[0] * out[1]).max(1)));
+    let unit = src.len() / (c.batch * c.groups);
+    let call = |i: usize, parallel: bool| {
+        let (chunk, group) = (i / c.groups, i % c.groups);
+        let (first, end) = (c.batch * chunk / chunks, c.batch * (chunk + 1) / chunks);
+        let images = end - first;
+        let at = |n: usize| (n * c.groups + group) * unit;
+        if planes.as_is {
+            let source =
+                Source { planes: &src[at(first)..], image: c.groups * unit, first, images };
+            return f(group, source, parallel);
+        }
+        with(&PLANES, |scratch| {
+            let image = planes.len(channels);
+            let buffer = scratch.get::<T>(images * image);
+            for (n, to) in (first..end).zip(buffer.chunks_exact_mut(image)) {
+                planes.fill(T::routines(isa()), &src[at(n)..at(n) + unit], channels, to);
+            }
+            f(group, Source { planes: buffer, image, first, images }, parallel);
+        });
+    };
+    let calls = chunks * c.groups;
+    if calls < MANY {
+        (0..calls).for_each(|i| call(i, true));
+    } else {
+        par::for_each(calls, ns / chunks as f64, |i| call(i, false));
+    }
+}
+
+/// A pixel of the output, and how many follow it in its row of the output and in their panel.
+struct Piece {
+    at: [usize; 3],
+    run: Run,
+}
+
+impl<T: Float> Panels<'_, T> {
+    /// Lanes of a panel.
+    fn width(&self) -> usize {
+        self.family.registers * self.family.lanes
+    }
+
+    fn pixels(&self) -> usize {
+        self.images * self.out[0] * self.out[1]
+    }
+
+    fn strips(&self) -> usize {
+        self.m.div_ceil(self.family.rows)
+    }
+
+    /// The first row of a strip.
+    fn strip(&self, i: usize) -> usize {
+        self.m * i / self.strips()
+    }
+
+    /// Estimate of the time that everything takes, in nanoseconds.
+    pub(super) fn ns(&self) -> f64 {
+        let k = self.offs.len() as f64;
+        self.pixels() as f64 * (2.0 * self.m as f64 * k / self.family.rate + 0.1 * k) + 100.0
+    }
+
+    /// Computes everything on this thread, or shared among threads where it is too much for one and `parallel`.
+    ///
+    /// # Safety
+    /// Every offset plus every pixel's place lies inside `planes`. All places of results are writable, and nobody else touches them. `a` is
+    /// packed as by [`Shifted::pack`](super::shifted::Shifted::pack).
+    pub(super) unsafe fn run(
+        &self,
+        a: &[T],
+        bias: Option<&[T]>,
+        planes: &[T],
+        place: Place<T>,
+        parallel: bool,
+    ) {
+        assert!(a.len() >= self.m * self.offs.len());
+        let panels = self.pixels().div_ceil(self.width());
+        let blocks = panels.div_ceil((PIXELS / self.width()).max(1));
+        let splits = if parallel { (8 / blocks).clamp(1, self.strips().div_ceil(4)) } else { 1 };
+        let to = SyncPtr(place.to);
+        let part = |i: usize| {
+            let (block, split) = (i / splits, i % splits);
+            let panels = panels * block / blocks..panels * (block + 1) / blocks;
+            let strips = self.strips() * split / splits..self.strips() * (split + 1) / splits;
+            // SAFETY: the caller's promise; parts have pixels or rows of their own.
+            unsafe { self.block(a, bias, planes, Place { to: to.get(), ..place }, panels, strips) };
+        };
+        let parts = blocks * splits;
+        match parallel {
+            true => par::for_each(parts, self.ns() / parts as f64, part),
+            false => (0..parts).for_each(part),
+        }
+    }
+
+    /// The pixels of a panel, in pieces of rows.
+    fn pieces(&self, panel: usize) -> Vec<Piece> {
+        let [height, width] = self.out;
+        let (mut pixel, end) =
+            (panel * self.width(), self.pixels().min((panel + 1) * self.width()));
+        let start = pixel;
+        let mut pieces = Vec::new();
+        while pixel < end {
+            let (y, x) = (pixel / width, pixel % width);
+            let (n, y) = (y / height, y % height);
+            let len = (width - x).min(end - pixel);
+            let from = n * self.image + y * self.row + x;
+            pieces.push(Piece { at: [n, y, x], run: Run { from, lane: pixel - start, len } });
+            pixel += len;
+        }
+        pieces
+    }
+
+    /// # Safety
+    /// As [`run`](Self::run), for these panels and strips.
+    unsafe fn block(
+        &self,
+        a: &[T],
+        bias: Option<&[T]>,
+        planes: &[T],
+        place: Place<T>,
+        panels: Range<usize>,
+        strips: Range<usize>,
+    ) {
+        let (k, width, lanes) = (self.offs.len(), self.width(), self.family.lanes);
+        let (top, bottom) = (self.strip(strips.start), self.strip(strips.end));
+        let sums_len = (bottom - top) * width;
+        let pieces: Vec<Vec<Piece>> = panels.clone().map(|p| self.pieces(p)).collect();
+        let runs: Vec<Vec<Run>> =
+            pieces.iter().map(|p| p.iter().map(|p| p.run).collect()).collect();
+        let panel_len = k.min(BLOCK) * width;
+        with(&PANELS, |panel_scratch| {
+            with(&RESULT, |scratch| {
+                let b = panel_scratch.get::<T>(pieces.len() * panel_len + lanes);
+                let sums = scratch.get::<T>(pieces.len() * sums_len + lanes);
+                for k0 in (0..k.max(1)).step_by(BLOCK) {
+                    let offs = &self.offs[k0..k.min(k0 + BLOCK)];
+                    for (i, runs) in runs.iter().enumerate() {
+                        let gather = Gather {
+                            planes: planes.as_ptr(),
+                            end: planes.as_ptr_range().end,
+                            offs,
+                            runs,
+                            to: b[i * panel_len..].as_mut_ptr(),
+                            width,
+                        };
+                        // SAFETY: offsets and pixels are inside the planes, by the caller's promise. Panels are written in
+                        // ascending order, so what is written behind one belongs to a later one, or to the last one's register.
+                        unsafe { (self.routines.gather)(&gather) };
+                    }
+                    for strip in strips.clone() {
+                        let (first, end) = (self.strip(strip), self.strip(strip + 1));
+                        let rows = end - first;
+                        for (i, runs) in runs.iter().enumerate() {
+                            let used = runs.last().map_or(0, |r| r.lane + r.len);
+                            let tile = Tile {
+                                k: offs.len(),
+                                a: a[first * k + k0 * rows..].as_ptr(),
+                                a_rs: 1,
+                                a_cs: rows as isize,
+                                b: b[i * panel_len..].as_ptr(),
+                                b_rs: width as isize,
+                                offs: std::ptr::null(),
+                                c: sums[i * sums_len + (first - top) * width..].as_mut_ptr(),
+                                c_rs: width as isize,
+                                last: lanes,
+                                accumulate: k0 > 0,
+                                bias_col: std::ptr::null(),
+                                bias_row: std::ptr::null(),
+                                relu: false,
+                            };
+                            let registers = used.div_ceil(lanes);
+                            // SAFETY: a strip's panel of `a` has `k` columns of `rows`; a panel of `b` has a row of whole registers for
+                            // each offset, and the sums for each row. The family was chosen by a detected instruction set.
+                            unsafe {
+                                self.family.kernel(rows, registers, BRows::Strided, true)(&tile)
+                            };
+                        }
+                    }
+                }
+                for (i, pieces) in pieces.iter().enumerate() {
+                    for row in top..bottom {
+                        let sums = &sums[i * sums_len + (row - top) * width..][..width];
+                        let bias = bias.map_or(T::ZERO, |b| b[row]);
+                        // SAFETY: the caller's promise.
+                        unsafe { put(sums, pieces, row, bias, place) };
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// Writes a row of sums to its place.
+///
+/// # Safety
+/// The places of these pixels and this row are writable.
+unsafe fn put<T: Float>(sums: &[T], pieces: &[Piece], row: usize, bias: T, place: Place<T>) {
+    for piece in pieces {
+        let [n, y, x] = piece.at;
+        let at = n * place.image + row * place.channel + y * place.row + x * place.column;
+        let sums = &sums[piece.run.lane..piece.run.lane + piece.run.len];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = place.to.add(at);
+            if place.column == 1 {
+                let to = std::slice::from_raw_parts_mut(to, sums.len());
+                to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = sum + bias);
+            } else {
+                for (i, &sum) in sums.iter().enumerate() {
+                    *to.add(i * place.column) = sum + bias;
+                }
+            }
+        }
+    }
+}
