@@ -36,6 +36,30 @@ impl<T: GemmElement, const N: usize> Pairs for Lanes<T, N> {
     }
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! pairs {
+    ($vector:ty, $sub:ident, split: |$a:ident, $b:ident| $split:expr, merge: |$e:ident, $o:ident| $merge:expr) => {
+        // SAFETY (of each block below): the features are the caller's to provide, by the trait's contract.
+        #[allow(clippy::undocumented_unsafe_blocks, unused_unsafe)]
+        impl Pairs for $vector {
+            #[inline(always)]
+            unsafe fn sub(self, b: Self) -> Self {
+                unsafe { $sub(self, b) }
+            }
+            #[inline(always)]
+            unsafe fn split(self, $b: Self) -> (Self, Self) {
+                let $a = self;
+                unsafe { $split }
+            }
+            #[inline(always)]
+            unsafe fn merge(self, $o: Self) -> (Self, Self) {
+                let $e = self;
+                unsafe { $merge }
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Pairs;
@@ -64,29 +88,6 @@ mod x86 {
             i += 1;
         }
         all
-    }
-
-    macro_rules! pairs {
-        ($vector:ty, $sub:ident, split: |$a:ident, $b:ident| $split:expr, merge: |$e:ident, $o:ident| $merge:expr) => {
-            // SAFETY (of each block below): the features are the caller's to provide, by the trait's contract.
-            #[allow(clippy::undocumented_unsafe_blocks)]
-            impl Pairs for $vector {
-                #[inline(always)]
-                unsafe fn sub(self, b: Self) -> Self {
-                    unsafe { $sub(self, b) }
-                }
-                #[inline(always)]
-                unsafe fn split(self, $b: Self) -> (Self, Self) {
-                    let $a = self;
-                    unsafe { $split }
-                }
-                #[inline(always)]
-                unsafe fn merge(self, $o: Self) -> (Self, Self) {
-                    let $e = self;
-                    unsafe { $merge }
-                }
-            }
-        };
     }
 
     /// The elements of two registers at some of [`PLACES32`].
@@ -134,4 +135,17 @@ mod x86 {
         let (low, high) = (_mm256_unpacklo_pd(e, o), _mm256_unpackhi_pd(e, o));
         (_mm256_permute2f128_pd::<0x20>(low, high), _mm256_permute2f128_pd::<0x31>(low, high))
     });
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::Pairs;
+    use std::arch::aarch64::*;
+
+    pairs!(float32x4_t, vsubq_f32,
+        split: |a, b| (vuzp1q_f32(a, b), vuzp2q_f32(a, b)),
+        merge: |e, o| (vzip1q_f32(e, o), vzip2q_f32(e, o)));
+    pairs!(float64x2_t, vsubq_f64,
+        split: |a, b| (vuzp1q_f64(a, b), vuzp2q_f64(a, b)),
+        merge: |e, o| (vzip1q_f64(e, o), vzip2q_f64(e, o)));
 }

@@ -21,6 +21,8 @@ thread_local! {
     pub(super) static RESULT: Cell<Scratch> = Cell::default();
     /// One phase of an image.
     pub(super) static PHASES: Cell<Scratch> = Cell::default();
+    /// Both factors of products whose sums run over tiles.
+    pub(super) static FACTORS: Cell<Scratch> = Cell::default();
     /// Partial sums of a call.
     pub(super) static SUMS: Cell<Scratch> = Cell::default();
 }

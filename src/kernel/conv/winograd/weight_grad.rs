@@ -17,7 +17,7 @@ use super::{Conv, suits};
 use crate::float::Float;
 use crate::kernel::conv::planes::transpose;
 use crate::kernel::conv::routines::Routines;
-use crate::kernel::conv::scratch::{PLANES, with};
+use crate::kernel::conv::scratch::{FACTORS, PLANES, with};
 use crate::kernel::gemm::{Batch, Epilogue, MatRef, gemm_batched};
 use crate::kernel::par::{self, SyncPtr};
 use crate::kernel::simd::{Isa, Kernel, dispatch, isa};
@@ -71,8 +71,9 @@ pub(in crate::kernel::conv) fn weight_grad<T: Float>(
     for (group, dw) in dw.chunks_exact_mut(9 * c.c_out * c.c_in).enumerate() {
         par::for_each_chunk_mut(&mut sums, each, f64::from(u16::MAX), |part, sums| {
             let images = c.batch * part / parts..c.batch * (part + 1) / parts;
-            job.part(x, g, group, images, sums);
-        });
+                job.part(x, g, group, images, sums);
+            },
+        );
         par::for_each_chunk_mut(dw, 9 * c.c_in, parts as f64, |row, to| {
             let sums = &sums[row * c.c_in..];
             dispatch(Narrow { sums, point: c.c_out * c.c_in, parts, to });
@@ -87,21 +88,24 @@ impl<T: Float> Job<'_, T> {
         let c = self.c;
         let blocks = self.blocks(images);
         let most = blocks.iter().map(|b| self.count(b)).max().unwrap_or(0);
-        let mut v = Block::<T>::stale(POINTS * most * self.steps[0]);
-        let mut u = Block::<T>::stale(POINTS * most * self.steps[1]);
-        for (i, block) in blocks.iter().enumerate() {
-            let count = self.count(block);
-            self.transform(x, g, group, block, count, [&mut v, &mut u]);
-            let batch = Batch {
-                count: POINTS,
-                a: (count * self.steps[1]) as isize,
-                b: (count * self.steps[0]) as isize,
-                c: c.c_out * c.c_in,
-            };
-            let (a, b) = (MatRef::cols(&u, self.steps[1]), MatRef::rows(&v, self.steps[0]));
-            let (m, k, n) = (c.c_out, count, c.c_in);
-            gemm_batched(batch, m, k, n, a, b, sums, n, i > 0, Epilogue::NONE);
-        }
+        // Each thread keeps its own: how many are in use at a time is a matter of chance.
+        with(&FACTORS, |scratch| {
+            let [first, second] = self.steps.map(|step| POINTS * most * step);
+            let (v, u) = scratch.get::<T>(first + second).split_at_mut(first);
+            for (i, block) in blocks.iter().enumerate() {
+                let count = self.count(block);
+                self.transform(x, g, group, block, count, [&mut *v, &mut *u]);
+                let batch = Batch {
+                    count: POINTS,
+                    a: (count * self.steps[1]) as isize,
+                    b: (count * self.steps[0]) as isize,
+                    c: c.c_out * c.c_in,
+                };
+                let (a, b) = (MatRef::cols(u, self.steps[1]), MatRef::rows(v, self.steps[0]));
+                let (m, k, n) = (c.c_out, count, c.c_in);
+                gemm_batched(batch, m, k, n, a, b, sums, n, i > 0, Epilogue::NONE);
+            }
+        });
     }
 
     /// All pieces of some images, in blocks.
