@@ -84,7 +84,7 @@ fn gpt2(mut model: Gpt2) -> Result<Work> {
     init(&mut model);
     let params = model.num_params();
     let prompt = ints(1, vocabulary, &[1, 32])?;
-    let mut caches = model.caches();
+    let mut caches = model.caches(32 + new);
     let log = std::rc::Rc::new(std::cell::RefCell::new((Vec::new(), Vec::new(), Vec::new())));
     let seen = log.clone();
     let call = move || {

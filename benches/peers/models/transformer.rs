@@ -105,9 +105,9 @@ impl Gpt2 {
         })
     }
 
-    /// An empty cache for each block.
-    pub fn caches(&self) -> Vec<KvCache> {
-        vec![KvCache::new(); self.blocks.len()]
+    /// An empty cache for each block, with room for so many positions.
+    pub fn caches(&self, positions: usize) -> Vec<KvCache> {
+        vec![KvCache::with_capacity(positions); self.blocks.len()]
     }
 
     /// The logits of the position after these, which continue those in the caches.

@@ -13,11 +13,13 @@ pub struct KvCache<T: Float = f32> {
     /// Keys and values: \[batch, heads, room, d\].
     stored: Option<(Tensor<T>, Tensor<T>)>,
     len: usize,
+    /// Room to begin with.
+    capacity: usize,
 }
 
 impl<T: Float> Default for KvCache<T> {
     fn default() -> Self {
-        KvCache { stored: None, len: 0 }
+        KvCache { stored: None, len: 0, capacity: 0 }
     }
 }
 
@@ -25,6 +27,21 @@ impl<T: Float> KvCache<T> {
     /// An empty one.
     pub fn new() -> Self {
         KvCache::default()
+    }
+
+    /// An empty one that makes room for so many positions at once, if that is how long the sequence will be: it then neither grows nor copies.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// use gradus::nn::{KvCache, MultiHeadAttention};
+    /// let mha: MultiHeadAttention = MultiHeadAttention::new(8, 2).build(&mut gradus::rng(0))?;
+    /// let mut cache = KvCache::with_capacity(96);
+    /// mha.continued(&Tensor::ones([1, 32, 8])?, &mut cache)?;
+    /// assert_eq!(cache.len(), 32);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn with_capacity(positions: usize) -> Self {
+        KvCache { capacity: positions, ..KvCache::default() }
     }
 
     /// The number of positions in it.
@@ -39,7 +56,7 @@ impl<T: Float> KvCache<T> {
 
     /// Forgets all positions, and may then take another batch.
     pub fn clear(&mut self) {
-        *self = KvCache::default();
+        *self = KvCache::with_capacity(self.capacity);
     }
 
     /// Forgets the positions from `len` on, to go another way from there. Nothing happens if there are no more than that.
@@ -57,7 +74,7 @@ impl<T: Float> KvCache<T> {
         let end = self.len + n;
         let (mut k, mut v) = match self.stored.take() {
             Some(stored) => stored,
-            None => (room_for(keys, 0)?, room_for(values, 0)?),
+            None => (room_for(keys, self.capacity)?, room_for(values, self.capacity)?),
         };
         let fits = |old: &Tensor<T>, new: &Tensor<T>| {
             old.shape()[..2] == new.shape()[..2] && old.shape()[3] == new.shape()[3]
