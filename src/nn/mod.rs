@@ -97,3 +97,15 @@ pub use transformer::{
 };
 pub use upsample::{PixelShuffle, PixelUnshuffle, Upsample};
 pub use weight_norm::{SpectralNorm, WeightNorm, Weighted};
+
+/// More layers than anybody stacks. A larger number is a slip, and building them all would end the process.
+const MOST_LAYERS: usize = 1 << 16;
+
+/// Refuses a number of layers that must be a slip.
+fn check_layers(name: &'static str, layers: usize) -> crate::Result<()> {
+    if layers > MOST_LAYERS {
+        let message = format!("{layers} layers are too many; at most {MOST_LAYERS} can be stacked");
+        return Err(crate::Error::argument(name, message));
+    }
+    Ok(())
+}

@@ -144,3 +144,24 @@ fn losses() {
     t.says(|| zeros([4, 3]).mse(&zeros([4])), "mse: the prediction has shape [4, 3], the target [4]; they must be the same, for example by reshaping one of them");
     t.says(|| Mse::new().forward(&zeros([4, 1]), &zeros([4])), "mse: the prediction has shape [4, 1], the target [4]; they must be the same, for example by reshaping one of them");
 }
+
+#[test]
+fn numbers_that_must_be_slips() {
+    use gradus::nn::{LSTM, MultiHeadAttention, TransformerDecoder, TransformerEncoder};
+    let mut t = Table::default();
+    let rng = || gradus::rng(0);
+    t.says(
+        || LSTM::<f32>::new(1, 1).layers(usize::MAX).build(&mut rng()),
+        "LSTM: 18446744073709551615 layers are too many; at most 65536 can be stacked",
+    );
+    t.says(
+        || TransformerEncoder::<f32>::new(8, 2, 100_000).build(&mut rng()),
+        "TransformerEncoder: 100000 layers are too many; at most 65536 can be stacked",
+    );
+    t.says(
+        || TransformerDecoder::<f32>::new(8, 2, 100_000).build(&mut rng()),
+        "TransformerDecoder: 100000 layers are too many; at most 65536 can be stacked",
+    );
+    let wide = MultiHeadAttention::<f32>::new(usize::MAX / 2, 1).build(&mut rng());
+    assert!(matches!(wide, Err(Error::Overflow { .. })));
+}

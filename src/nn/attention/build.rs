@@ -135,6 +135,9 @@ impl<T: Float> MultiHeadAttentionBuilder<T> {
                 "a width of {width} does not divide into {heads} heads: embed_dim must be a positive multiple of num_heads"
             ));
         }
+        if width.checked_mul(3).is_none() {
+            return Err(Error::Overflow { op: NAME, shape: vec![3, width, width] });
+        }
         if kv == 0 || !heads.is_multiple_of(kv) {
             return complain(format!(
                 "{heads} heads of queries cannot share {kv} heads of keys and values: the second number must divide the first"

@@ -9,7 +9,7 @@ use super::{GRU, LSTM, RNN};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::nn::init::{Fans, Init};
-use crate::nn::{Mode, Param};
+use crate::nn::{Mode, Param, check_layers};
 use crate::ops::recurrent::Cell;
 
 /// What a recurrent layer ([`RNN`], [`GRU`], [`LSTM`]) will be.
@@ -116,6 +116,7 @@ impl<L> RecurrentBuilder<L> {
 
     fn check(&self) -> Result<()> {
         let c = &self.config;
+        check_layers(c.name, c.layers)?;
         for (what, n) in [("hidden size", c.hidden), ("number of layers", c.layers)] {
             if n == 0 {
                 return Err(Error::argument(

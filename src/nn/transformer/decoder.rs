@@ -6,6 +6,7 @@ use super::{Activation, TransformerBuilder, feed_forward, part};
 use crate::Module;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::nn::check_layers;
 use crate::nn::{
     Attend, Dense, Dropout, KvCache, Layer, LayerNorm, MemoryCache, MultiHeadAttention,
 };
@@ -259,6 +260,7 @@ impl<T: Float> TransformerBuilder<TransformerDecoder<T>> {
     /// As for a layer.
     pub fn build(&self, rng: &mut (impl Rng + ?Sized)) -> Result<TransformerDecoder<T>> {
         let one = self.to::<TransformerDecoderLayer<T>>();
+        check_layers("TransformerDecoder", self.layers[1])?;
         let layers = (0..self.layers[1]).map(|_| one.build(&mut *rng)).collect::<Result<_>>()?;
         Ok(TransformerDecoder { layers, norm: self.last_norm()? })
     }

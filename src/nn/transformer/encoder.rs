@@ -6,6 +6,7 @@ use super::{Activation, TransformerBuilder, feed_forward, part};
 use crate::Module;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::nn::check_layers;
 use crate::nn::{Attend, Dense, Dropout, KvCache, Layer, LayerNorm, MultiHeadAttention};
 use crate::tensor::Tensor;
 
@@ -207,6 +208,7 @@ impl<T: Float> TransformerBuilder<TransformerEncoder<T>> {
     /// As for a layer.
     pub fn build(&self, rng: &mut (impl Rng + ?Sized)) -> Result<TransformerEncoder<T>> {
         let one = self.to::<TransformerEncoderLayer<T>>();
+        check_layers("TransformerEncoder", self.layers[0])?;
         let layers = (0..self.layers[0]).map(|_| one.build(&mut *rng)).collect::<Result<_>>()?;
         Ok(TransformerEncoder { layers, norm: self.last_norm()? })
     }
