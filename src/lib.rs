@@ -54,7 +54,7 @@
 //!
 //! - Feature `download` (off by default): [`data::mnist`] can fetch its files over HTTPS.
 //! - `GRADUS_NUM_THREADS`: how many threads compute, unless [`set_num_threads`] says so; all processors by default.
-//! - `GRADUS_ISA`: `scalar`, `avx2` or `avx512` forces a lower instruction set than the processor has, for tests. By default the best
+//! - `GRADUS_ISA`: `scalar`, `neon`, `avx2` or `avx512` forces a lower instruction set than the processor has, for tests. By default the best
 //!   is found at run time, so no compiler flags are needed.
 #![deny(unsafe_code)]
 

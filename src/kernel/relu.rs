@@ -166,7 +166,64 @@ mod vector {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// As for x86, eight elements at a time.
+#[cfg(target_arch = "aarch64")]
+mod vector {
+    use std::arch::aarch64::*;
+
+    use crate::element::DType;
+    use crate::float::Float;
+    use crate::kernel::simd::{Isa, isa};
+
+    /// The bit of each lane.
+    static EACH: [u8; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+
+    /// How many of `n` elements are for the loops below.
+    fn taken<T: Float>(n: usize) -> usize {
+        if T::DTYPE == DType::F32 && isa() == Isa::Neon { n / 8 * 8 } else { 0 }
+    }
+
+    pub(super) fn forward<T: Float>(x: &[T], y: &mut [T], mask: &mut [u8]) -> usize {
+        let n = taken::<T>(x.len().min(y.len()).min(mask.len() * 8));
+        let (x, y) = (x.as_ptr().cast::<f32>(), y.as_mut_ptr().cast::<f32>());
+        for (byte, i) in mask.iter_mut().zip((0..n).step_by(8)) {
+            // SAFETY: `T` is f32, and both arrays hold i + 8 elements.
+            unsafe {
+                let halves = [0, 4].map(|half| {
+                    let v = vld1q_f32(x.add(i + half));
+                    let rest = vbicq_u32(vreinterpretq_u32_f32(v), vcltzq_f32(v));
+                    vst1q_f32(y.add(i + half), vreinterpretq_f32_u32(rest));
+                    vmovn_u32(vmvnq_u32(vclezq_f32(v)))
+                });
+                let passes = vmovn_u16(vcombine_u16(halves[0], halves[1]));
+                *byte = vaddv_u8(vand_u8(passes, vld1_u8(EACH.as_ptr())));
+            }
+        }
+        n
+    }
+
+    pub(super) fn backward<T: Float>(g: &mut [T], mask: &[u8]) -> usize {
+        let n = taken::<T>(g.len().min(mask.len() * 8));
+        let g = g.as_mut_ptr().cast::<f32>();
+        for (&byte, i) in mask.iter().zip((0..n).step_by(8)) {
+            // SAFETY: `T` is f32, and the array holds i + 8 elements.
+            unsafe {
+                let passes = vtst_u8(vdup_n_u8(byte), vld1_u8(EACH.as_ptr()));
+                // All ones and zeros stay that when the sign is extended.
+                let passes = vmovl_s8(vreinterpret_s8_u8(passes));
+                let halves = [vget_low_s16(passes), vget_high_s16(passes)].map(|h| vmovl_s16(h));
+                for (half, passes) in halves.into_iter().enumerate() {
+                    let at = g.add(i + 4 * half);
+                    let v = vreinterpretq_s32_f32(vld1q_f32(at));
+                    vst1q_f32(at, vreinterpretq_f32_s32(vandq_s32(v, passes)));
+                }
+            }
+        }
+        n
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod vector {
     use crate::float::Float;
 
