@@ -21,6 +21,11 @@ pub fn matmul<T: GemmElement>(
     gemm(m, k, n, a, b, c, n, false, Epilogue::NONE);
 }
 
+/// Multiply-adds in registers alone, so many in each chain, and how many operations those were: what a product is measured against.
+pub fn multiply_adds(rounds: usize) -> u64 {
+    super::gemm::peak::multiply_adds(rounds)
+}
+
 /// The parallel loop.
 pub fn for_each(parts: usize, ns_per_part: f64, f: impl Fn(usize) + Sync) {
     super::par::for_each(parts, ns_per_part, f);

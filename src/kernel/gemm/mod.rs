@@ -3,11 +3,15 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `mod.rs` | the safe functions, and what they check |
-//! | `drive.rs` | how C is cut into tiles and k into blocks, what is packed, what runs in parallel |
+//! | `drive.rs` | which way a product takes |
+//! | `plan.rs` | how C is cut into tiles and k into blocks, what is packed, what runs in parallel |
+//! | `turned.rs` | tiles of C' written to C |
+//! | `cuts.rs` | ranges in pieces of nearly equal length |
 //! | `pack.rs` | copies in the micro-kernel's order, and the buffers that hold them |
 //! | `packed.rs` | a B that is packed once for many products |
 //! | `dot.rs` | few rows against columns that lie along k |
 //! | `tile.rs` | the micro-kernel, its form for convolutions included |
+//! | `peak.rs` | what the multipliers can do at most |
 //! | `vector.rs` | one register, per instruction set |
 //!
 //! Each element of C is a chain of multiply-adds in ascending k, within blocks of [`KC`]: the result depends neither on the
@@ -16,11 +20,15 @@
 // A product has sizes, strides and pointers; bundling them for the count's sake would hide which is which.
 #![allow(clippy::too_many_arguments)]
 
+mod cuts;
 mod dot;
 mod drive;
 pub(crate) mod pack;
 mod packed;
+pub(crate) mod peak;
+mod plan;
 pub(crate) mod tile;
+mod turned;
 pub(crate) mod vector;
 
 #[cfg(test)]
@@ -31,8 +39,9 @@ use crate::kernel::simd::{Isa, isa};
 pub(crate) use packed::Packed;
 use tile::Family;
 
-/// Length of the blocks that k is cut into. Part of what the result's bits depend on, so the same everywhere.
-pub(crate) const KC: usize = 256;
+/// k is cut into blocks of even length, at most this: a panel of 16 columns is 20 KiB, and 256 or 1024 are a multiple of 256 still.
+/// Part of what the result's bits depend on, so the same everywhere.
+pub(crate) const KC: usize = 320;
 
 /// The floats that have micro-kernels.
 pub trait GemmElement: Num {
@@ -350,6 +359,7 @@ fn run<T: GemmElement>(
         b_cs: b.cs,
         c: c.as_mut_ptr(),
         c_rs: ldc,
+        c_cs: 1,
         accumulate,
         bias_col,
         bias_row,

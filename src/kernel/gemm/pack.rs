@@ -1,6 +1,7 @@
 //! Packing: copies of A and B in the order in which the micro-kernel reads them, and the buffers that hold them.
 
 use super::GemmElement;
+use crate::kernel::simd::{Isa, Kernel, dispatch_on};
 use std::cell::Cell;
 
 /// A growing 64-byte aligned buffer that each thread keeps, so that nothing is allocated in steady state.
@@ -36,6 +37,7 @@ impl Scratch {
 thread_local! {
     static SCRATCH_A: Cell<Scratch> = const { Cell::new(Scratch::new()) };
     static SCRATCH_B: Cell<Scratch> = const { Cell::new(Scratch::new()) };
+    static SCRATCH_C: Cell<Scratch> = const { Cell::new(Scratch::new()) };
 }
 
 /// Runs `f` with this thread's buffer for a block of A. (Taken out of its place meanwhile, so that even a nested use is sound.)
@@ -46,6 +48,11 @@ pub(crate) fn with_scratch_a<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
 /// Runs `f` with this thread's buffer for B.
 pub(crate) fn with_scratch_b<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
     with(&SCRATCH_B, f)
+}
+
+/// Runs `f` with this thread's buffer for a tile of C.
+pub(crate) fn with_scratch_c<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+    with(&SCRATCH_C, f)
 }
 
 fn with<R>(
@@ -85,12 +92,8 @@ pub(crate) unsafe fn pack<T: GemmElement>(
             for p in 0..k {
                 let from = src.wrapping_offset(p as isize * along);
                 let to = dst.add(p * width);
-                if count == width {
-                    copy_row(from, to, width);
-                } else {
-                    std::ptr::copy_nonoverlapping(from, to, count);
-                    fill(to.add(count), width - count);
-                }
+                std::ptr::copy_nonoverlapping(from, to, count);
+                fill(to.add(count), width - count);
             }
         } else if along == 1 && avx2 && T::transpose(k, src, across, count, width, dst) {
         } else {
@@ -106,24 +109,119 @@ pub(crate) unsafe fn pack<T: GemmElement>(
     }
 }
 
-/// Copies a row whose length is small, often a multiple of 8: without the call that `memcpy` is.
+/// [`pack`]s `count` columns (or rows of A) in panels of `width`, one after another.
 ///
 /// # Safety
-/// `n` elements are readable at `from` and writable at `to`, without overlap.
-#[inline(always)]
-unsafe fn copy_row<T: Copy>(from: *const T, to: *mut T, n: usize) {
-    let mut j = 0;
-    // SAFETY: `j + 8 <= n` and `j < n` in the two loops.
+/// As [`pack`], for each panel; the slack is that of the last.
+pub(super) unsafe fn panels<T: GemmElement>(
+    isa: Isa,
+    k: usize,
+    src: *const T,
+    along: isize,
+    across: isize,
+    count: usize,
+    width: usize,
+    dst: *mut T,
+) {
+    // SAFETY: the caller's promise, panel by panel.
     unsafe {
-        while j + 8 <= n {
-            to.add(j)
-                .cast::<[T; 8]>()
-                .write_unaligned(from.add(j).cast::<[T; 8]>().read_unaligned());
-            j += 8;
+        let whole =
+            if across == 1 { strips(isa, k, src, along, count / width, width, dst) } else { 0 };
+        for start in (whole * width..count).step_by(width) {
+            let src = src.wrapping_offset(start as isize * across);
+            let count = width.min(count - start);
+            pack(isa >= Isa::Avx2, k, src, along, across, count, width, dst.add(start * k));
         }
-        while j < n {
-            *to.add(j) = *from.add(j);
-            j += 1;
+    }
+}
+
+/// Packs up to `count` panels whose rows lie contiguously, and says how many: 0 for a width that no micro-kernel has.
+///
+/// # Safety
+/// As [`panels`] with `across == 1` and full panels.
+unsafe fn strips<T: GemmElement>(
+    isa: Isa,
+    k: usize,
+    src: *const T,
+    along: isize,
+    count: usize,
+    width: usize,
+    dst: *mut T,
+) -> usize {
+    macro_rules! widths {
+        ($($n:literal)*) => {
+            match width {
+                $($n => dispatch_on(isa, Strips::<T, $n> { k, src, along, count, dst }),)*
+                _ => return 0,
+            }
+        };
+    }
+    widths!(4 5 6 7 8 12 16 24 32 48);
+    count
+}
+
+/// Panels of width `N`, taken side by side so that each cache line of the source is read once.
+struct Strips<T, const N: usize> {
+    k: usize,
+    src: *const T,
+    along: isize,
+    count: usize,
+    dst: *mut T,
+}
+
+impl<T: GemmElement, const N: usize> Strips<T, N> {
+    /// Panels `at..at + G`.
+    ///
+    /// # Safety
+    /// They are among the `count`, and those have the memory that [`panels`] says.
+    #[inline(always)]
+    unsafe fn group<const G: usize>(&self, at: usize) {
+        let Self { k, src, along, dst, .. } = *self;
+        for p in 0..k {
+            let from = src.wrapping_offset(p as isize * along).wrapping_add(at * N);
+            prefetch(from.wrapping_offset(AHEAD * along), G * N);
+            for g in 0..G {
+                // SAFETY: row `p` of panel `at + g`, read and written once.
+                unsafe {
+                    let row = from.add(g * N).cast::<[T; N]>().read_unaligned();
+                    dst.add((at + g) * N * k + p * N).cast::<[T; N]>().write_unaligned(row);
+                }
+            }
+        }
+    }
+}
+
+impl<T: GemmElement, const N: usize> Kernel for Strips<T, N> {
+    type Out = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let mut at = 0;
+        // SAFETY: `strips` passes on the promise of its caller, and `at` plus the group is at most the count.
+        unsafe {
+            while N <= 8 && at + 4 <= self.count {
+                self.group::<4>(at);
+                at += 4;
+            }
+            while at < self.count {
+                self.group::<1>(at);
+                at += 1;
+            }
+        }
+    }
+}
+
+/// So many rows are asked for in advance: the hardware does not see a pattern in rows that are pages apart.
+const AHEAD: isize = 16;
+
+/// Asks for the cache lines of `n` elements.
+#[inline(always)]
+fn prefetch<T>(_p: *const T, n: usize) {
+    for _i in (0..n).step_by(64 / size_of::<T>()) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, harmless at any address.
+        unsafe {
+            use std::arch::x86_64::*;
+            _mm_prefetch::<_MM_HINT_T0>(_p.wrapping_add(_i).cast());
         }
     }
 }

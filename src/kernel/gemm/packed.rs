@@ -1,6 +1,7 @@
 //! A matrix B that many products share, packed once: the recurrent weight of a sequence, which meets every step.
 
-use super::drive::{Plan, Problem};
+use super::drive::Problem;
+use super::plan::Plan;
 use super::{Bias, Epilogue, GemmElement, MatRef};
 use crate::kernel::simd::{Isa, isa};
 use crate::tensor::Block;
@@ -27,6 +28,7 @@ fn problem<T>(m: usize, k: usize, n: usize) -> Problem<T> {
         b_cs: 0,
         c: std::ptr::null_mut(),
         c_rs: n,
+        c_cs: 1,
         accumulate: false,
         bias_col: std::ptr::null(),
         bias_row: std::ptr::null(),
@@ -92,7 +94,7 @@ impl<T: GemmElement> Packed<T> {
         let plan = Plan::new(self.isa, T::family(self.isa), &p);
         // SAFETY: the operands were checked above, C is borrowed mutably so it overlaps none of them, and the panels are those of
         // a plan of the same k, n and (detected) instruction set; they are only read.
-        unsafe { plan.run_packed(self.panels.as_ptr().cast_mut()) };
+        unsafe { plan.run(Some(&self.panels)) };
     }
 }
 

@@ -23,6 +23,8 @@
 //! `family.registers * family.lanes`, and call `family.kernel(rows, registers, rows_of_b, full)` on each [`Tile`].
 
 use super::vector::Vector;
+use std::array::from_fn;
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 /// How rows of B are found.
@@ -32,6 +34,8 @@ pub(crate) enum BRows {
     Strided,
     /// At the offsets of a table.
     Table,
+    /// At a constant distance, and in no cache that is near: they are asked for in advance.
+    Far,
 }
 
 /// What a micro-kernel computes; see the top of this file.
@@ -70,6 +74,15 @@ pub struct Tile<T> {
 /// registers is readable, and C writable, with no overlap of C and the rest.
 pub type TileFn<T> = unsafe fn(&Tile<T>);
 
+/// Which operand of a tile stays in L1 from one tile to the next, while the other one streams in from L2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// The rows of A: where a panel of B fills L1 by itself (256 x 48 floats are 48 KiB).
+    A,
+    /// The panel of B.
+    B,
+}
+
 /// The micro-kernels of one element type on one instruction set.
 pub struct Family<T: 'static> {
     /// Most rows of a tile.
@@ -80,8 +93,14 @@ pub struct Family<T: 'static> {
     pub lanes: usize,
     /// About how fast it is, in flop per nanosecond and core: for estimates of time.
     pub rate: f64,
-    /// `rows * registers` kernels for each of: strided, strided full, table, table full.
-    kernels: [&'static [TileFn<T>]; 4],
+    /// What is read again and again from L1.
+    pub stays: Stays,
+    /// Up to this many tiles of columns, rows of A that lie along k are read in place.
+    pub a_in_place: usize,
+    /// Up to this many tiles of rows, rows of B are read in place.
+    pub b_in_place: usize,
+    /// `rows * registers` kernels for each of: strided, strided full, table, table full, far.
+    kernels: [&'static [TileFn<T>]; 5],
 }
 
 impl<T> Family<T> {
@@ -90,16 +109,30 @@ impl<T> Family<T> {
     pub(crate) fn kernel(&self, rows: usize, registers: usize, b: BRows, full: bool) -> TileFn<T> {
         debug_assert!(rows >= 1 && rows <= self.rows);
         debug_assert!(registers >= 1 && registers <= self.registers);
-        let form = (b == BRows::Table) as usize * 2 + full as usize;
+        let form = match b {
+            BRows::Strided => full as usize,
+            BRows::Table => 2 + full as usize,
+            BRows::Far => 4,
+        };
         self.kernels[form][(rows - 1) * self.registers + registers - 1]
     }
 }
+
+/// So many rows of B are asked for in advance.
+const AHEAD: isize = 12;
 
 /// # Safety
 /// As [`TileFn`], for `R` rows and `NV` registers.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)] // indices of both factors, as in the formula
-unsafe fn tile<V: Vector, const R: usize, const NV: usize, const TABLE: bool, const FULL: bool>(
+unsafe fn tile<
+    V: Vector,
+    const R: usize,
+    const NV: usize,
+    const TABLE: bool,
+    const FULL: bool,
+    const FAR: bool,
+>(
     t: &Tile<V::Elem>,
 ) {
     // SAFETY: all accesses are to the rows and columns that the caller vouches for: `R` rows at `a`, `k` rows of
@@ -107,30 +140,39 @@ unsafe fn tile<V: Vector, const R: usize, const NV: usize, const TABLE: bool, co
     // advanced with wrapping arithmetic, as the one after the last row may lie outside the operand.
     unsafe {
         let mask = V::mask(t.last);
+        let c_at = |i: usize, v: usize| {
+            t.c.wrapping_offset(i as isize * t.c_rs).wrapping_add(v * V::LANES)
+        };
+        if t.accumulate {
+            (0..R).for_each(|i| (0..NV).for_each(|v| V::prefetch(c_at(i, v))));
+        }
         let mut acc = [[V::zero(); NV]; R];
-        let (mut a, mut b) = (t.a, t.b);
+        // One base per row and a common index. Left to itself the compiler finds each row from the one before, and that chain of
+        // additions takes longer than the multiplications of a narrow tile.
+        let rows: [_; R] = from_fn(|i| black_box(t.a.wrapping_offset(i as isize * t.a_rs)));
+        let (mut a, mut b) = (0, t.b);
         for p in 0..t.k {
             let row = if TABLE { t.b.wrapping_offset(*t.offs.add(p)) } else { b };
             let mut bv = [V::zero(); NV];
             for v in 0..NV {
                 let at = row.wrapping_add(v * V::LANES);
+                if FAR {
+                    V::prefetch(at.wrapping_offset(AHEAD * t.b_rs));
+                }
                 bv[v] = if FULL || v + 1 < NV { V::load(at) } else { V::load_part(at, mask) };
             }
             for i in 0..R {
-                let x = V::splat(*a.wrapping_offset(i as isize * t.a_rs));
+                let x = V::splat(*rows[i].wrapping_offset(a));
                 for v in 0..NV {
                     acc[i][v] = x.fma(bv[v], acc[i][v]);
                 }
             }
-            a = a.wrapping_offset(t.a_cs);
+            a += t.a_cs;
             if !TABLE {
                 b = b.wrapping_offset(t.b_rs);
             }
         }
         let whole = t.last == V::LANES;
-        let c_at = |i: usize, v: usize| {
-            t.c.wrapping_offset(i as isize * t.c_rs).wrapping_add(v * V::LANES)
-        };
         // The two commonest endings are short enough to be unrolled, so that sums go from register to C. The general one is
         // not: it would turn `acc` into memory and each multiply-add above into a store as well, hence the copy.
         if !t.accumulate && t.bias_col.is_null() && t.bias_row.is_null() && !t.relu {
@@ -189,36 +231,40 @@ macro_rules! family {
         /// # Safety
         /// As [`TileFn`].
         $(#[$feature])?
-        unsafe fn $wrapper<V: Vector, const R: usize, const NV: usize, const TABLE: bool, const FULL: bool>(t: &Tile<V::Elem>) {
+        unsafe fn $wrapper<V: Vector, const R: usize, const NV: usize, const TABLE: bool, const FULL: bool, const FAR: bool>(t: &Tile<V::Elem>) {
             // SAFETY: the caller's promise, passed on.
-            unsafe { tile::<V, R, NV, TABLE, FULL>(t) }
+            unsafe { tile::<V, R, NV, TABLE, FULL, FAR>(t) }
         }
-        struct $table<V, const TABLE: bool, const FULL: bool>(V);
-        impl<V: Vector + 'static, const TABLE: bool, const FULL: bool> $table<V, TABLE, FULL> {
+        struct $table<V, const TABLE: bool, const FULL: bool, const FAR: bool>(V);
+        impl<V: Vector + 'static, const TABLE: bool, const FULL: bool, const FAR: bool> $table<V, TABLE, FULL, FAR> {
             const KERNELS: &'static [TileFn<V::Elem>] = family!(@rows $wrapper, $nv, [$($r)*]);
         }
     };
     (@rows $wrapper:ident, 2, [$($r:literal)*]) => {
-        &[$($wrapper::<V, $r, 1, TABLE, FULL>, $wrapper::<V, $r, 2, TABLE, FULL>,)*]
+        &[$($wrapper::<V, $r, 1, TABLE, FULL, FAR>, $wrapper::<V, $r, 2, TABLE, FULL, FAR>,)*]
     };
     (@rows $wrapper:ident, 3, [$($r:literal)*]) => {
-        &[$($wrapper::<V, $r, 1, TABLE, FULL>, $wrapper::<V, $r, 2, TABLE, FULL>, $wrapper::<V, $r, 3, TABLE, FULL>,)*]
+        &[$($wrapper::<V, $r, 1, TABLE, FULL, FAR>, $wrapper::<V, $r, 2, TABLE, FULL, FAR>, $wrapper::<V, $r, 3, TABLE, FULL, FAR>,)*]
     };
 }
 
 /// The family made of the tables of one instruction set for one register type.
 macro_rules! make {
-    ($table:ident, $v:ty, rows $rows:literal, registers $nv:literal, rate $rate:literal) => {
+    ($table:ident, $v:ty, rows $rows:literal, registers $nv:literal, rate $rate:literal, stays $stays:ident, in place $a:literal by $b:literal) => {
         Family {
             rows: $rows,
             registers: $nv,
             lanes: <$v as Vector>::LANES,
             rate: $rate,
+            stays: Stays::$stays,
+            a_in_place: $a,
+            b_in_place: $b,
             kernels: [
-                $table::<$v, false, false>::KERNELS,
-                $table::<$v, false, true>::KERNELS,
-                $table::<$v, true, false>::KERNELS,
-                $table::<$v, true, true>::KERNELS,
+                $table::<$v, false, false, false>::KERNELS,
+                $table::<$v, false, true, false>::KERNELS,
+                $table::<$v, true, false, false>::KERNELS,
+                $table::<$v, true, true, false>::KERNELS,
+                $table::<$v, false, false, true>::KERNELS,
             ],
         }
     };
@@ -226,10 +272,8 @@ macro_rules! make {
 
 // The portable tile leaves half of SSE2's sixteen registers for B, the splat and temporaries.
 family!(portable, Portable, rows 4 [1 2 3 4], registers 2);
-pub(crate) static PORTABLE_F32: Family<f32> =
-    make!(Portable, super::vector::Lanes<f32, 4>, rows 4, registers 2, rate 10.0);
-pub(crate) static PORTABLE_F64: Family<f64> =
-    make!(Portable, super::vector::Lanes<f64, 2>, rows 4, registers 2, rate 5.0);
+pub(crate) static PORTABLE_F32: Family<f32> = make!(Portable, super::vector::Lanes<f32, 4>, rows 4, registers 2, rate 10.0, stays B, in place 24 by 16);
+pub(crate) static PORTABLE_F64: Family<f64> = make!(Portable, super::vector::Lanes<f64, 2>, rows 4, registers 2, rate 5.0, stays B, in place 24 by 16);
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {
@@ -238,15 +282,17 @@ pub(crate) mod x86 {
 
     // 12 of 16 registers accumulate, 2 hold B, 1 the splat.
     family!(avx2, Avx2, #[target_feature(enable = "avx2,fma")] rows 6 [1 2 3 4 5 6], registers 2);
-    pub(crate) static AVX2_F32: Family<f32> = make!(Avx2, __m256, rows 6, registers 2, rate 80.0);
-    pub(crate) static AVX2_F64: Family<f64> = make!(Avx2, __m256d, rows 6, registers 2, rate 40.0);
+    pub(crate) static AVX2_F32: Family<f32> =
+        make!(Avx2, __m256, rows 6, registers 2, rate 80.0, stays B, in place 24 by 16);
+    pub(crate) static AVX2_F64: Family<f64> =
+        make!(Avx2, __m256d, rows 6, registers 2, rate 40.0, stays B, in place 24 by 16);
 
     // 24 of 32 registers accumulate, 3 hold B, 1 the splat.
     family!(avx512, Avx512, #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")] rows 8 [1 2 3 4 5 6 7 8], registers 3);
     pub(crate) static AVX512_F32: Family<f32> =
-        make!(Avx512, __m512, rows 8, registers 3, rate 120.0);
+        make!(Avx512, __m512, rows 8, registers 3, rate 120.0, stays A, in place 100 by 48);
     pub(crate) static AVX512_F64: Family<f64> =
-        make!(Avx512, __m512d, rows 8, registers 3, rate 60.0);
+        make!(Avx512, __m512d, rows 8, registers 3, rate 60.0, stays A, in place 100 by 48);
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -257,7 +303,7 @@ pub(crate) mod neon {
     // 24 of 32 registers accumulate, 3 hold B, 1 the splat. The rate is that of two multiply-adds in each of 2.5 cycles a nanosecond: not measured.
     family!(neon, Neon, rows 8 [1 2 3 4 5 6 7 8], registers 3);
     pub(crate) static NEON_F32: Family<f32> =
-        make!(Neon, float32x4_t, rows 8, registers 3, rate 40.0);
+        make!(Neon, float32x4_t, rows 8, registers 3, rate 40.0, stays B, in place 24 by 16);
     pub(crate) static NEON_F64: Family<f64> =
-        make!(Neon, float64x2_t, rows 8, registers 3, rate 20.0);
+        make!(Neon, float64x2_t, rows 8, registers 3, rate 20.0, stays B, in place 24 by 16);
 }

@@ -24,6 +24,9 @@ pub(crate) trait Vector: Copy {
     unsafe fn splat(x: Self::Elem) -> Self;
     unsafe fn load(p: *const Self::Elem) -> Self;
     unsafe fn store(self, p: *mut Self::Elem);
+    /// Asks for the cache line at `p`, which may be any address.
+    #[inline(always)]
+    fn prefetch(_p: *const Self::Elem) {}
     /// The first `n` lanes, `n <= LANES`.
     unsafe fn mask(n: usize) -> Self::Mask;
     /// Lanes outside the mask are zero, and their memory is not touched.
@@ -144,6 +147,10 @@ mod x86 {
                 #[inline(always)]
                 unsafe fn store(self, p: *mut $elem) {
                     unsafe { $store(p, self) }
+                }
+                #[inline(always)]
+                fn prefetch(p: *const $elem) {
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
                 }
                 #[inline(always)]
                 unsafe fn mask($n: usize) -> $mask {

@@ -1,0 +1,88 @@
+//! A tile of C' written to C: where the columns of C are the rows on the left, see [`drive`](super::drive).
+
+use super::GemmElement;
+use super::drive::Problem;
+use super::pack::{SLACK, pack};
+use super::tile::Family;
+use crate::kernel::simd::{Isa, Kernel, dispatch_on};
+use std::ops::Range;
+
+/// Elements that a tile and its transpose need.
+pub(super) fn room<T>(family: &Family<T>) -> usize {
+    2 * family.rows * family.registers * family.lanes + SLACK
+}
+
+/// Writes the sums of `rows` by `cols` of C', `width` columns in whole registers, to C: plus what is there if `accumulate`, through
+/// the epilogue if `end`.
+///
+/// # Safety
+/// The sums have [`room`]; these elements of C (element (i, j) at `i + j * c_cs`) are writable, and nobody else touches them; the
+/// problem's biases are null or of its sizes; the processor has `isa`.
+pub(super) unsafe fn write<T: GemmElement>(
+    isa: Isa,
+    p: &Problem<T>,
+    sums: *mut T,
+    width: usize,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    accumulate: bool,
+    end: bool,
+) {
+    let count = rows.len();
+    // SAFETY: the tile has `count * width` sums, and as much room and the slack behind them.
+    let lines = unsafe {
+        let to = sums.add(count * width);
+        pack(isa >= Isa::Avx2, width, sums, 1, width as isize, count, count, to);
+        std::slice::from_raw_parts(to.cast_const(), count * width)
+    };
+    dispatch_on(isa, Lines { p, lines, rows, cols, accumulate, end });
+}
+
+/// The rows of C: `lines` holds them one after another.
+struct Lines<'a, T> {
+    p: &'a Problem<T>,
+    lines: &'a [T],
+    rows: Range<usize>,
+    cols: Range<usize>,
+    accumulate: bool,
+    end: bool,
+}
+
+impl<T: GemmElement> Kernel for Lines<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        // Eight is by far the commonest, and lets a line be a register.
+        if self.rows.len() == 8 { self.write(8) } else { self.write(self.rows.len()) }
+    }
+}
+
+impl<T: GemmElement> Lines<'_, T> {
+    #[inline(always)]
+    fn write(&self, count: usize) {
+        let (p, row) = (self.p, self.rows.start);
+        let bias = self.end && !p.bias_row.is_null();
+        for (j, sums) in self.cols.clone().zip(self.lines.chunks_exact(count)) {
+            // SAFETY: `count` elements of column `j` of C', which is a row of C, by the promise of `write`.
+            let c = unsafe { std::slice::from_raw_parts_mut(p.c.add(row + j * p.c_cs), count) };
+            if self.accumulate {
+                c.iter_mut().zip(sums).for_each(|(c, &x)| *c = x.plus(*c));
+            } else {
+                c.copy_from_slice(sums);
+            }
+            if self.end && !p.bias_col.is_null() {
+                // SAFETY: an element for each column.
+                let bias = unsafe { *p.bias_col.add(j) };
+                c.iter_mut().for_each(|c| *c = c.plus(bias));
+            }
+            if bias {
+                // SAFETY: an element for each row.
+                let bias = unsafe { std::slice::from_raw_parts(p.bias_row.add(row), count) };
+                c.iter_mut().zip(bias).for_each(|(c, &b)| *c = c.plus(b));
+            }
+            if self.end && p.relu {
+                c.iter_mut().for_each(|c| *c = if *c < T::ZERO { T::ZERO } else { *c });
+            }
+        }
+    }
+}
