@@ -131,7 +131,7 @@ functions! {
     ln Ln Input 0.5 (10.0 => 2.302_585_092_994): |x| x.vln::<FMA>(), |x, g| g / x,
         |x, g| g / x;
     /// ln(1 + x), exact near 0 too.
-    ln_1p Ln1p Input 5.0 (1.0 => 0.693_147_180_56): |x| num_traits::Float::ln_1p(x), |x, g| g / (T::ONE + x),
+    ln_1p Ln1p Input 0.6 (1.0 => 0.693_147_180_56): |x| x.vln1p::<FMA>(), |x, g| g / (T::ONE + x),
         |x, g| g / (x + T::ONE);
     /// √x
     sqrt Sqrt Output 0.3 (9.0 => 3.0): |x| num_traits::Float::sqrt(x), |y, g| g / (y + y),
@@ -179,16 +179,12 @@ functions! {
         |x, g| by_pieces(Relu6, x, g);
     /// x Φ(x), with Φ the normal distribution function (Hendrycks and Gimpel, 2016).
     gelu Gelu Input 0.8 (1.0 => 0.841_344_746_069):
-        |x| weighted(x, x.vphi::<FMA>()),
-        |x, g| {
-            let near = within(x, -40.0, 40.0);
-            let density = T::of(0.398_942_280_401_432_7) * (near * near * T::of(-0.5)).vexp::<FMA>();
-            g * (x.vphi::<FMA>() + near * density)
-        },
+        |x| x.vgelu::<FMA>(),
+        |x, g| g * x.vgelu_slope::<FMA>(),
         |x, g| g * gelu_slope(x);
     /// x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³): the approximation of [`gelu`](Self::gelu) that GPT-2 and others use.
     gelu_tanh GeluTanh Input 0.8 (1.0 => 0.841_191_990_608):
-        |x| weighted(x, gelu_argument(x).vsigmoid::<FMA>()),
+        |x| x.vgated::<FMA>(gelu_argument(x)),
         |x, g| {
             let near = within(x, -40.0, 40.0);
             let s = gelu_argument(near).vsigmoid::<FMA>();
@@ -198,7 +194,7 @@ functions! {
         |x, g| g * gelu_tanh_slope(x);
     /// x σ(x), with σ the sigmoid; also called swish.
     silu Silu Input 0.6 (1.0 => 0.731_058_578_63):
-        |x| weighted(x, x.vsigmoid::<FMA>()),
+        |x| x.vgated::<FMA>(x),
         |x, g| {
             let near = within(x, -750.0, 750.0);
             let s = near.vsigmoid::<FMA>();
@@ -330,6 +326,14 @@ with_parameters! {
             if above && below && !x.is_not_a_number() { g } else { T::ZERO }
         },
         |x, g| by_pieces(Clamp { low: low.as_f64(), high: high.as_f64() }, x, g);
+    Cube() "powf" Input 0.25:
+        |x| x * x * x,
+        |x, g| g * (T::of(3.0) * x * x),
+        |x, g| g * (x.square() * T::of(3.0));
+    Fourth() "powf" Input 0.25:
+        |x| x * x * (x * x),
+        |x, g| g * (T::of(4.0) * x * x * x),
+        |x, g| g * (x.powi(3) * T::of(4.0));
     PowScalar(exponent) "powf" Input 15.0:
         |x| num_traits::Float::powf(x, exponent),
         |x, g| {
@@ -387,17 +391,24 @@ impl<T: Float> Tensor<T> {
         unary(Clamp { low: min.as_f64(), high: max.as_f64() }, self)
     }
 
-    /// x to a power that is a number; the derivative of x⁰ is 0.
+    /// x to a power that is a number; the derivative of x⁰ is 0. The powers 2, 3 and 4 are products, ½, -½ and -1 are [`sqrt`](Self::sqrt),
+    /// [`rsqrt`](Self::rsqrt) and [`reciprocal`](Self::reciprocal).
     ///
     /// ```
     /// use gradus::prelude::*;
     /// assert_eq!(Tensor::from([4.0f32]).powf(1.5).to_vec(), [8.0]);
     /// ```
     pub fn powf(&self, exponent: T) -> Tensor<T> {
-        if exponent == T::of(2.0) {
-            return self.square();
+        let is = |number: f64| exponent == T::of(number);
+        match () {
+            () if is(2.0) => self.square(),
+            () if is(3.0) => unary(Cube {}, self),
+            () if is(4.0) => unary(Fourth {}, self),
+            () if is(0.5) => self.sqrt(),
+            () if is(-0.5) => self.rsqrt(),
+            () if is(-1.0) => self.reciprocal(),
+            () => unary(PowScalar { exponent: exponent.as_f64() }, self),
         }
-        unary(PowScalar { exponent: exponent.as_f64() }, self)
     }
 
     /// x to a whole power.
