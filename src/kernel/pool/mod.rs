@@ -1,17 +1,24 @@
-//! Pooling: the largest or the mean of each window of a plane, and how gradients go back.
+//! Pooling: the largest ([`max`](mod@max)) or the mean ([`mean`](mod@mean)) of each window of a plane, and how gradients go back.
+//!
+//! Both work on whole rows of outputs: a tap of the window, or a column of it, is a run of the input's row, one element (or `stride`) further
+//! for each output, so the inner loops are plain loops over slices that the compiler turns into vectors.
 
 #![allow(unsafe_code)]
 
+mod max;
+mod mean;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod two;
 
 use std::marker::PhantomData;
 
+pub(crate) use max::{max, max_grad};
+pub(crate) use mean::{Means, Stretch, max_of, mean, mean_grad};
+
 use crate::element::Element;
-use crate::float::Float;
-use crate::kernel::par::{self, SyncPtr};
-#[cfg(target_arch = "x86_64")]
-use crate::kernel::simd::isa;
+use crate::kernel::par::SyncPtr;
 
 /// Windows along the two axes of planes that lie one after another. Whoever makes one has checked that nothing overflows, that
 /// kernel, stride and dilation are at least 1, and that `out` follows from the rest.
@@ -37,6 +44,15 @@ impl Windows {
 
     fn out_plane(&self) -> usize {
         self.out[0] * self.out[1]
+    }
+
+    /// For tap `k` of a row of windows: the first and the last but one window whose tap is inside, and the column of the first.
+    fn span(&self, k: usize) -> (usize, usize, usize) {
+        let (stride, pad) = (self.stride[1], self.pad[1]);
+        let at = k * self.dilation[1];
+        let low = pad.saturating_sub(at).div_ceil(stride);
+        let high = (self.input[1] + pad).saturating_sub(at).div_ceil(stride).min(self.out[1]);
+        if low >= high { (0, 0, 0) } else { (low, high, low * stride + at - pad) }
     }
 
     /// Coordinate of tap `k` of window `o`, if it is inside.
@@ -120,195 +136,4 @@ impl<'a, T: Send> Chunks<'a, T> {
         // SAFETY: the chunk lies within the slice, which is borrowed mutably as long as `self` lives, and is the caller's alone.
         unsafe { std::slice::from_raw_parts_mut(self.base.get().add(i * self.len), self.len) }
     }
-}
-
-/// The largest element of each window, and where it stands if `places` is given. The first of equals wins, a NaN wins over all,
-/// and a window without any element (only possible with dilation) is -inf.
-pub(crate) fn max<T: Float, P: Place>(w: &Windows, x: &[T], y: &mut [T], places: Option<&mut [P]>) {
-    let (n, m) = (w.in_plane(), w.out_plane());
-    assert!(x.len() == w.planes * n && y.len() == w.planes * m);
-    assert!(places.as_ref().is_none_or(|p| p.len() == y.len()));
-    if y.is_empty() {
-        return;
-    }
-    let places = places.map(|p| Chunks::new(p, m));
-    let y = Chunks::new(y, m);
-    #[cfg(target_arch = "x86_64")]
-    if two::fits::<T, P>(w) {
-        return par::for_each(w.planes, m as f64 * 0.25, |i| {
-            let x = &x[i * n..(i + 1) * n];
-            // SAFETY: part `i` runs once, and takes chunk `i` alone.
-            let (y, places) = unsafe { (y.get(i), places.as_ref().map(|p| p.get(i))) };
-            two::max(isa(), w, same(x), same_mut(y), places.map_or(&mut [], same_mut));
-        });
-    }
-    let ns = m as f64 * (w.kernel[0] * w.kernel[1]) as f64 * 0.7;
-    par::for_each(w.planes, ns, |i| {
-        let x = &x[i * n..(i + 1) * n];
-        // SAFETY: part `i` runs once, and takes chunk `i` alone.
-        let (y, places) = unsafe { (y.get(i), places.as_ref().map(|p| p.get(i))) };
-        max_plane(w, x, y, places);
-    });
-}
-
-fn max_plane<T: Float, P: Place>(w: &Windows, x: &[T], y: &mut [T], mut places: Option<&mut [P]>) {
-    let [kh, kw] = w.kernel;
-    for oy in 0..w.out[0] {
-        for ox in 0..w.out[1] {
-            let (mut best, mut at) = (T::neg_infinity(), 0);
-            let mut first = true;
-            for ky in 0..kh {
-                let Some(r) = w.place(0, oy, ky) else { continue };
-                for kx in 0..kw {
-                    let Some(c) = w.place(1, ox, kx) else { continue };
-                    let v = x[r * w.input[1] + c];
-                    if first || v > best || v.is_not_a_number() {
-                        (best, at, first) = (v, ky * kw + kx, false);
-                    }
-                }
-            }
-            y[oy * w.out[1] + ox] = best;
-            if let Some(p) = places.as_deref_mut() {
-                p[oy * w.out[1] + ox] = P::of(at);
-            }
-        }
-    }
-}
-
-/// The gradient of [`max`]: each window's goes to the element that won.
-pub(crate) fn max_grad<T: Float, P: Place>(w: &Windows, g: &[T], places: &[P], dx: &mut [T]) {
-    let (n, m) = (w.in_plane(), w.out_plane());
-    assert!(dx.len() == w.planes * n && g.len() == w.planes * m && places.len() == g.len());
-    if dx.is_empty() {
-        return;
-    }
-    let dx = Chunks::new(dx, n);
-    #[cfg(target_arch = "x86_64")]
-    if two::fits::<T, P>(w) {
-        return par::for_each(w.planes, n as f64 * 0.1, |i| {
-            let (g, places) = (&g[i * m..(i + 1) * m], &places[i * m..(i + 1) * m]);
-            // SAFETY: part `i` runs once, and takes chunk `i` alone.
-            two::grad(isa(), w, same(g), same(places), same_mut(unsafe { dx.get(i) }));
-        });
-    }
-    par::for_each(w.planes, n as f64 * 0.3 + m as f64 * 1.5, |i| {
-        // SAFETY: part `i` runs once, and takes chunk `i` alone.
-        let dx = unsafe { dx.get(i) };
-        dx.fill(T::ZERO);
-        let (g, places) = (&g[i * m..(i + 1) * m], &places[i * m..(i + 1) * m]);
-        for oy in 0..w.out[0] {
-            for ox in 0..w.out[1] {
-                let j = oy * w.out[1] + ox;
-                let (ky, kx) = (places[j].get() / w.kernel[1], places[j].get() % w.kernel[1]);
-                if let (Some(r), Some(c)) = (w.place(0, oy, ky), w.place(1, ox, kx)) {
-                    dx[r * w.input[1] + c] += g[j];
-                }
-            }
-        }
-    });
-}
-
-/// The stretch of an axis that a mean is taken of, and by how much the sum is divided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    pub start: usize,
-    pub end: usize,
-    /// Elements that the mean counts along this axis.
-    pub count: usize,
-}
-
-/// Means over the products of stretches of the two axes.
-#[derive(Clone, Debug)]
-pub(crate) struct Means {
-    pub planes: usize,
-    /// Height and width of a plane.
-    pub input: [usize; 2],
-    pub rows: Vec<Stretch>,
-    pub cols: Vec<Stretch>,
-    /// Divides every sum by this instead of the count.
-    pub divisor: Option<usize>,
-}
-
-impl Means {
-    fn scale<T: Float>(&self, row: &Stretch, col: &Stretch) -> T {
-        T::of(1.0 / self.divisor.unwrap_or(row.count * col.count) as f64)
-    }
-
-    fn ns(&self) -> f64 {
-        let rows: usize = self.rows.iter().map(|s| s.end - s.start).sum();
-        let cols: usize = self.cols.iter().map(|s| s.end - s.start).sum();
-        rows as f64 * cols as f64 * 0.7
-    }
-}
-
-/// The mean of each window.
-pub(crate) fn mean<T: Float>(m: &Means, x: &[T], y: &mut [T]) {
-    let (n, o) = (m.input[0] * m.input[1], m.rows.len() * m.cols.len());
-    assert!(x.len() == m.planes * n && y.len() == m.planes * o);
-    if y.is_empty() {
-        return;
-    }
-    let y = Chunks::new(y, o);
-    par::for_each(m.planes, m.ns(), |i| {
-        // SAFETY: part `i` runs once, and takes chunk `i` alone.
-        let (x, mut y) = (&x[i * n..(i + 1) * n], unsafe { y.get(i) }.iter_mut());
-        for row in &m.rows {
-            for (col, y) in m.cols.iter().zip(&mut y) {
-                let mut sum = T::ZERO;
-                for r in row.start..row.end {
-                    let x = &x[r * m.input[1]..][col.start..col.end];
-                    sum += x.iter().copied().sum::<T>();
-                }
-                *y = sum * m.scale::<T>(row, col);
-            }
-        }
-    });
-}
-
-/// The gradient of [`mean`].
-pub(crate) fn mean_grad<T: Float>(m: &Means, g: &[T], dx: &mut [T]) {
-    let (n, o) = (m.input[0] * m.input[1], m.rows.len() * m.cols.len());
-    assert!(dx.len() == m.planes * n && g.len() == m.planes * o);
-    if dx.is_empty() {
-        return;
-    }
-    let dx = Chunks::new(dx, n);
-    par::for_each(m.planes, m.ns() + 0.2 * n as f64, |i| {
-        // SAFETY: part `i` runs once, and takes chunk `i` alone.
-        let (dx, mut g) = (unsafe { dx.get(i) }, g[i * o..(i + 1) * o].iter());
-        dx.fill(T::ZERO);
-        for row in &m.rows {
-            for (col, &g) in m.cols.iter().zip(&mut g) {
-                let share = g * m.scale::<T>(row, col);
-                for r in row.start..row.end {
-                    let dx = &mut dx[r * m.input[1]..][col.start..col.end];
-                    dx.iter_mut().for_each(|d| *d += share);
-                }
-            }
-        }
-    });
-}
-
-/// Where in its plane the first largest element of each window stands. A NaN wins over all.
-pub(crate) fn max_of<T: Float>(m: &Means, x: &[T], index: &mut [i64]) {
-    let (n, o) = (m.input[0] * m.input[1], m.rows.len() * m.cols.len());
-    assert!(x.len() == m.planes * n && index.len() == m.planes * o);
-    if o == 0 {
-        return;
-    }
-    par::for_each_chunk_mut(index, o, m.ns() / o as f64, |plane, index| {
-        let x = &x[plane * n..(plane + 1) * n];
-        let windows = m.rows.iter().flat_map(|row| m.cols.iter().map(move |col| (row, col)));
-        for ((row, col), index) in windows.zip(index) {
-            let mut at = row.start * m.input[1] + col.start;
-            for r in row.start..row.end {
-                for i in r * m.input[1] + col.start..r * m.input[1] + col.end {
-                    if x[i] > x[at] || x[i].is_not_a_number() {
-                        at = i;
-                    }
-                }
-            }
-            *index = at as i64;
-        }
-    });
 }
