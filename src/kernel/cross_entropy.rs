@@ -177,12 +177,14 @@ impl<T: Float, G: Fn(usize) -> T> Kernel for Backward<'_, T, G> {
                     if smooth {
                         let b = g * s.share();
                         if s.weights.is_empty() {
-                            row_map(x, x, out, |x, _| a * (x - l).vexp::<FMA>() - b);
+                            row_map(x, x, out, |x, _| a * (x - l).vexp_neg::<FMA>() - b);
                         } else {
-                            row_map(x, s.weights, out, |x, w| a * (x - l).vexp::<FMA>() - b * w);
+                            row_map(x, s.weights, out, |x, w| {
+                                a * (x - l).vexp_neg::<FMA>() - b * w
+                            });
                         }
                     } else {
-                        row_map(x, x, out, |x, _| a * (x - l).vexp::<FMA>());
+                        row_map(x, x, out, |x, _| a * (x - l).vexp_neg::<FMA>());
                     }
                     out[t] -= g * own;
                 }
@@ -190,7 +192,7 @@ impl<T: Float, G: Fn(usize) -> T> Kernel for Backward<'_, T, G> {
                     let g = (self.g)(row);
                     let p = &p[row * n..][..n];
                     let a = g * s.sum_over(p, |_, q| q);
-                    row_map(x, x, out, |x, _| a * (x - l).vexp::<FMA>());
+                    row_map(x, x, out, |x, _| a * (x - l).vexp_neg::<FMA>());
                     s.sum_over(p, |c, q| {
                         out[c] -= g * q;
                         T::ZERO

@@ -11,7 +11,7 @@
 //! A row is worked on in chunks of [`W`]; its tail is padded with what adds nothing, so that it runs through the same vector code.
 
 use super::par;
-use super::simd::{Kernel, dispatch};
+use super::simd::{Kernel, dispatch, prefetch};
 use crate::float::Float;
 
 /// Elements of a chunk: one vector of 16 `f32`, or two, or four.
@@ -20,6 +20,8 @@ pub(crate) const W: usize = 16;
 const BLOCK: usize = 1024;
 /// Elements that make a part of their own.
 const PART: usize = 1 << 14;
+/// Up to this length, the next row is fetched while this one is computed; a longer one would drive this one out of the first cache.
+const AHEAD: usize = 4096;
 
 /// The rows of a part, for rows of `n` elements.
 pub(crate) fn grain(n: usize) -> usize {
@@ -45,38 +47,68 @@ pub(crate) fn total<T: Float>(mut acc: [T; W]) -> T {
     acc[0]
 }
 
+#[inline(always)]
+fn larger<T: Float>(a: T, x: T) -> T {
+    if x > a { x } else { a }
+}
+
 /// The largest element; a NaN may be passed over.
 #[inline(always)]
 pub(crate) fn row_max<T: Float>(x: &[T]) -> T {
-    let mut acc = [T::neg_infinity(); W];
-    let mut take = |c: &[T; W]| {
-        for (a, &x) in acc.iter_mut().zip(c) {
-            *a = if x > *a { x } else { *a };
+    // Four chunks side by side, so that no comparison waits for the one before.
+    let mut wide = [T::neg_infinity(); 4 * W];
+    let (blocks, x) = x.as_chunks::<{ 4 * W }>();
+    for block in blocks {
+        for (a, &x) in wide.iter_mut().zip(block) {
+            *a = larger(*a, x);
         }
-    };
-    let (chunks, tail) = x.as_chunks::<W>();
-    chunks.iter().for_each(&mut take);
-    if !tail.is_empty() {
-        take(&padded(tail, T::neg_infinity()));
     }
-    acc.into_iter().fold(T::neg_infinity(), |m, x| if x > m { x } else { m })
+    let mut acc = [T::neg_infinity(); W];
+    for (j, a) in acc.iter_mut().enumerate() {
+        *a = larger(larger(wide[j], wide[j + 2 * W]), larger(wide[j + W], wide[j + 3 * W]));
+    }
+    let (chunks, tail) = x.as_chunks::<W>();
+    for chunk in chunks.iter().chain([&padded(tail, T::neg_infinity())]) {
+        for (a, &x) in acc.iter_mut().zip(chunk) {
+            *a = larger(*a, x);
+        }
+    }
+    for half in [8, 4, 2, 1] {
+        for j in 0..half {
+            acc[j] = larger(acc[j], acc[j + half]);
+        }
+    }
+    acc[0]
 }
 
-/// Σ e^(x-m).
+/// e^(x-m) of a chunk, where no element is above m.
 #[inline(always)]
-pub(crate) fn row_sum_exp<T: Float, const FMA: bool>(x: &[T], m: T) -> T {
+fn exps<T: Float, const FMA: bool>(x: &[T; W], m: T) -> [T; W] {
+    let mut e = [T::ZERO; W];
+    for (e, &x) in e.iter_mut().zip(x) {
+        *e = (x - m).vexp_neg::<FMA>();
+    }
+    e
+}
+
+/// Σ e^(x-m), with m the largest.
+#[inline(always)]
+fn row_sum_exp<T: Float, const FMA: bool>(x: &[T], m: T) -> T {
     let mut sum = T::ZERO;
     for block in x.chunks(BLOCK) {
         let mut acc = [T::ZERO; W];
-        let mut take = |c: &[T; W]| {
-            for (a, &x) in acc.iter_mut().zip(c) {
-                *a += (x - m).vexp::<FMA>();
-            }
-        };
         let (chunks, tail) = block.as_chunks::<W>();
-        chunks.iter().for_each(&mut take);
+        for chunk in chunks {
+            let e = exps::<T, FMA>(chunk, m);
+            for (a, e) in acc.iter_mut().zip(e) {
+                *a += e;
+            }
+        }
         if !tail.is_empty() {
-            take(&padded(tail, T::neg_infinity()));
+            let e = exps::<T, FMA>(&padded(tail, T::neg_infinity()), m);
+            for (a, e) in acc.iter_mut().zip(e) {
+                *a += e;
+            }
         }
         sum += total(acc);
     }
@@ -87,9 +119,40 @@ pub(crate) fn row_sum_exp<T: Float, const FMA: bool>(x: &[T], m: T) -> T {
 #[inline(always)]
 pub(crate) fn row_log_sum_exp<T: Float, const FMA: bool>(x: &[T]) -> T {
     let m = row_max(x);
-    // An infinite maximum would make ∞ - ∞ of the exponent.
-    let m = if num_traits::Float::is_infinite(m) { T::ZERO } else { m };
-    m + num_traits::Float::ln(row_sum_exp::<T, FMA>(x, m))
+    if num_traits::Float::is_infinite(m) {
+        // It is the answer, unless there is a NaN; the exponent would be ∞ - ∞.
+        return x.iter().fold(m, |m, &x| if x.is_not_a_number() { x } else { m });
+    }
+    m + row_sum_exp::<T, FMA>(x, m).vln::<FMA>()
+}
+
+/// Writes e^(x-m) and returns the sum; asks for what lies `ahead` meanwhile.
+#[inline(always)]
+fn row_exp<T: Float, const FMA: bool>(x: &[T], m: T, ahead: &[T], out: &mut [T]) -> T {
+    let ahead = if x.len() <= AHEAD { &ahead[..x.len().min(ahead.len())] } else { &[] };
+    let mut sum = T::ZERO;
+    for (i, (x, out)) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)).enumerate() {
+        let mut acc = [T::ZERO; W];
+        let (xs, x_tail) = x.as_chunks::<W>();
+        let (outs, out_tail) = out.as_chunks_mut::<W>();
+        for (k, (x, out)) in xs.iter().zip(outs).enumerate() {
+            prefetch(ahead, i * BLOCK + k * W, W);
+            let e = exps::<T, FMA>(x, m);
+            *out = e;
+            for (a, e) in acc.iter_mut().zip(e) {
+                *a += e;
+            }
+        }
+        if !x_tail.is_empty() {
+            let e = exps::<T, FMA>(&padded(x_tail, T::neg_infinity()), m);
+            out_tail.copy_from_slice(&e[..x_tail.len()]);
+            for (a, e) in acc.iter_mut().zip(e) {
+                *a += e;
+            }
+        }
+        sum += total(acc);
+    }
+    sum
 }
 
 /// Writes `f` of each chunk of `x` and of `y` to `out`.
@@ -146,7 +209,8 @@ pub(crate) fn row_dot<T: Float, const FMA: bool>(x: &[T], y: &[T]) -> T {
 
 /// One of the functions above: what it computes for a row of each input.
 trait RowFn<T: Float>: Copy + Sync {
-    fn row<const FMA: bool>(self, a: &[T], b: &[T], out: &mut [T]);
+    /// `ahead` is what stands behind this row of the first input.
+    fn row<const FMA: bool>(self, a: &[T], b: &[T], ahead: &[T], out: &mut [T]);
 }
 
 struct Rows<'a, T, F> {
@@ -163,7 +227,8 @@ impl<T: Float, F: RowFn<T>> Kernel for Rows<'_, T, F> {
     fn run<const FMA: bool>(self) {
         let n = self.n;
         for (i, out) in self.out.chunks_exact_mut(n).enumerate() {
-            self.f.row::<FMA>(&self.a[i * n..][..n], &self.b[i * n..][..n], out);
+            let (a, ahead) = self.a[i * n..].split_at(n);
+            self.f.row::<FMA>(a, &self.b[i * n..][..n], ahead, out);
         }
     }
 }
@@ -180,38 +245,36 @@ fn for_rows<T: Float, F: RowFn<T>>(f: F, a: &[T], b: &[T], n: usize, out: &mut [
 }
 
 macro_rules! row_fn {
-    ($name:ident, $fma:ident, |$a:ident, $b:ident, $out:ident| $body:block) => {
+    ($name:ident, $fma:ident, |$a:ident, $b:ident, $ahead:ident, $out:ident| $body:block) => {
         #[derive(Clone, Copy)]
         struct $name;
         impl<T: Float> RowFn<T> for $name {
             #[inline(always)]
-            fn row<const $fma: bool>(self, $a: &[T], $b: &[T], $out: &mut [T]) $body
+            fn row<const $fma: bool>(self, $a: &[T], $b: &[T], $ahead: &[T], $out: &mut [T]) $body
         }
     };
 }
 
-row_fn!(Softmax, FMA, |x, _unused, out| {
-    let m = row_max(x);
-    row_map(x, x, out, |x, _| (x - m).vexp::<FMA>());
-    let scale = T::ONE / row_dot::<T, FMA>(out, &[]);
+row_fn!(Softmax, FMA, |x, _unused, ahead, out| {
+    let scale = T::ONE / row_exp::<T, FMA>(x, row_max(x), ahead, out);
     out.iter_mut().for_each(|v| *v *= scale);
 });
-row_fn!(LogSoftmax, FMA, |x, _unused, out| {
+row_fn!(LogSoftmax, FMA, |x, _unused, _ahead, out| {
     let m = row_max(x);
-    let log = num_traits::Float::ln(row_sum_exp::<T, FMA>(x, m));
+    let log = row_sum_exp::<T, FMA>(x, m).vln::<FMA>();
     for (o, &x) in out.iter_mut().zip(x) {
         *o = x - m - log;
     }
 });
-row_fn!(SoftmaxBack, FMA, |y, g, out| {
+row_fn!(SoftmaxBack, FMA, |y, g, _ahead, out| {
     let dot = row_dot::<T, FMA>(g, y);
     for ((o, &y), &g) in out.iter_mut().zip(y).zip(g) {
         *o = y * (g - dot);
     }
 });
-row_fn!(LogSoftmaxBack, FMA, |y, g, out| {
+row_fn!(LogSoftmaxBack, FMA, |y, g, _ahead, out| {
     let sum = row_dot::<T, FMA>(g, &[]);
-    row_map(y, g, out, |y, g| g - y.vexp::<FMA>() * sum);
+    row_map(y, g, out, |y, g| g - y.vexp_neg::<FMA>() * sum);
 });
 
 /// Softmax of each row of `n` elements.
@@ -265,7 +328,7 @@ pub(crate) fn log_sum_exp_back<T: Float>(x: &[T], y: &[T], g: &[T], n: usize, ou
                 let (y, g) = (y[i], g[i]);
                 // A row of -∞ has no direction to grow in; its gradient is 0.
                 let y = if y == T::neg_infinity() { T::ZERO } else { y };
-                row_map(x, x, o, |x, _| g * (x - y).vexp::<FMA>());
+                row_map(x, x, o, |x, _| g * (x - y).vexp_neg::<FMA>());
             }
         }
     }

@@ -36,8 +36,6 @@ mod tests;
 
 use crate::float::Float;
 
-/// Elements of a chunk that is worked on as a whole, its tail padded.
-const W: usize = 16;
 /// Lanes of a sum: with two sums, half of the registers of AVX2.
 const LANES: usize = 32;
 /// Elements summed in lanes before they are added to the rest.
@@ -115,27 +113,6 @@ fn mean_and_squares<T: Float, const FMA: bool>(x: &[T]) -> (T, T) {
     // What the rounding of the centre left over. An infinite run has no squares to correct, and a NaN shows by itself.
     let left = d / n;
     (centre + left, squares - d * left)
-}
-
-/// The chunk of `x` that starts at `at`, padded with zeros.
-#[inline(always)]
-fn chunk<T: Float>(x: &[T], at: usize) -> [T; W] {
-    match x[at..].first_chunk::<W>() {
-        Some(c) => *c,
-        None => super::softmax::padded(&x[at..], T::ZERO),
-    }
-}
-
-/// Writes a chunk, as much of it as there is room for.
-#[inline(always)]
-fn put<T: Float>(out: &mut [T], at: usize, c: &[T; W]) {
-    match out[at..].first_chunk_mut::<W>() {
-        Some(o) => *o = *c,
-        None => {
-            let n = out.len() - at;
-            out[at..].copy_from_slice(&c[..n]);
-        }
-    }
 }
 
 /// Mean and Σ (x - mean)² of two sets together (Chan et al., 1979), with the number of elements of each.

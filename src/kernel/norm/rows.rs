@@ -1,16 +1,21 @@
 //! Layer and RMS normalisation: each row of `n` elements by its own statistics, a weight and a bias for each column.
 //!
-//! Forward, each row while it is in the first cache: mean, squares around it, output. Backward, each row: the two sums of h = g w, then in one
+//! Forward, a few rows while they are in the first cache: mean, squares around it, and then the output, while the next rows are fetched. Backward, each row: the two sums of h = g w, then in one
 //! pass dx and, added to running sums of this part of the rows, dw and db. The parts' sums are added in order at the end.
 
-use super::{NS, PART, W, chunk, mean_and_squares, put, two_sums};
+use super::{NS, PART, mean_and_squares, two_sums};
 use crate::float::Float;
 use crate::kernel::par;
-use crate::kernel::simd::{Kernel, dispatch};
+use crate::kernel::simd::{Kernel, dispatch, prefetch};
 use crate::tensor::Block;
 
 /// At most so many parts have their own sums of dw and db.
 const MAX_PARTS: usize = 64;
+
+/// Elements of the rows whose statistics are computed one after the other, so that they need not wait for each other.
+const GROUP: usize = 1024;
+/// Elements of a pass between two requests to memory.
+const STRIDE: usize = 64;
 
 /// The rows of a part.
 fn grain(n: usize) -> usize {
@@ -33,37 +38,47 @@ impl<T: Float, const CENTRE: bool> Kernel for Forward<'_, T, CENTRE> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let Forward { x, weight, bias, n, eps, out, stats } = self;
-        for ((x, out), stats) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)).zip(stats) {
-            let (mean, squares) = if CENTRE {
-                mean_and_squares::<T, FMA>(x)
-            } else {
-                let (_, s) = two_sums(x, x, x, |(u, v), x, _, _| (u, x.vfma::<FMA>(x, v)));
-                (T::ZERO, s)
-            };
-            let r = T::ONE / num_traits::Float::sqrt(squares / T::of(n as f64) + eps);
-            *stats = [mean, r];
-            match (weight, bias) {
-                (None, None) => each(x, x, x, out, |x, _, _| (x - mean) * r),
-                (Some(w), None) => each(x, w, w, out, |x, w, _| (x - mean) * r * w),
-                (None, Some(b)) => each(x, b, b, out, |x, b, _| (x - mean).vfma::<FMA>(r, b)),
-                (Some(w), Some(b)) => {
-                    each(x, w, b, out, |x, w, b| ((x - mean) * r).vfma::<FMA>(w, b))
+        let rows = (GROUP / n).max(1);
+        let groups = out.chunks_mut(rows * n).zip(stats.chunks_mut(rows));
+        for (i, (out, stats)) in groups.enumerate() {
+            let (x, ahead) = x[i * rows * n..].split_at(out.len());
+            for (x, stats) in x.chunks_exact(n).zip(&mut *stats) {
+                let (mean, squares) = if CENTRE {
+                    mean_and_squares::<T, FMA>(x)
+                } else {
+                    let (_, s) = two_sums(x, x, x, |(u, v), x, _, _| (u, x.vfma::<FMA>(x, v)));
+                    (T::ZERO, s)
+                };
+                let r = T::ONE / num_traits::Float::sqrt(squares / T::of(n as f64) + eps);
+                *stats = [mean, r];
+            }
+            for (k, (out, &[mean, r])) in out.chunks_exact_mut(n).zip(&*stats).enumerate() {
+                let (x, ahead) = (&x[k * n..][..n], &ahead[(k * n).min(ahead.len())..]);
+                match (weight, bias) {
+                    (None, None) => each([x, x, x], ahead, out, |x, _, _| (x - mean) * r),
+                    (Some(w), None) => each([x, w, w], ahead, out, |x, w, _| (x - mean) * r * w),
+                    (None, Some(b)) => {
+                        each([x, b, b], ahead, out, |x, b, _| (x - mean).vfma::<FMA>(r, b));
+                    }
+                    (Some(w), Some(b)) => {
+                        each([x, w, b], ahead, out, |x, w, b| ((x - mean) * r).vfma::<FMA>(w, b));
+                    }
                 }
             }
         }
     }
 }
 
-/// Writes `f` of three runs.
+/// Writes `f` of three runs, and asks for as much of what lies `ahead`.
 #[inline(always)]
-fn each<T: Float>(a: &[T], b: &[T], c: &[T], out: &mut [T], f: impl Fn(T, T, T) -> T) {
-    for at in (0..out.len()).step_by(W) {
-        let (a, b, c) = (chunk(a, at), chunk(b, at), chunk(c, at));
-        let mut o = [T::ZERO; W];
-        for j in 0..W {
-            o[j] = f(a[j], b[j], c[j]);
+fn each<T: Float>(runs: [&[T]; 3], ahead: &[T], out: &mut [T], f: impl Fn(T, T, T) -> T) {
+    for (i, out) in out.chunks_mut(STRIDE).enumerate() {
+        prefetch(ahead, i * STRIDE, STRIDE);
+        let (from, n) = (i * STRIDE, out.len());
+        let (a, b, c) = (&runs[0][from..][..n], &runs[1][from..][..n], &runs[2][from..][..n]);
+        for (((o, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+            *o = f(a, b, c);
         }
-        put(out, at, &o);
     }
 }
 
@@ -109,31 +124,32 @@ impl<T: Float, const CENTRE: bool, const WEIGHT: bool> Kernel for Backward<'_, T
         db.fill(T::ZERO);
         let count = T::of(n as f64);
         let rows = x.chunks_exact(n).zip(g.chunks_exact(n)).zip(dx.chunks_exact_mut(n));
-        for (((x, g), dx), &[mean, r]) in rows.zip(stats) {
-            let weight = if WEIGHT { weight } else { g };
+        for (i, (((x_row, g_row), dx), &[mean, r])) in rows.zip(stats).enumerate() {
+            let weight = if WEIGHT { weight } else { g_row };
             let h = |g: T, w: T| if WEIGHT { g * w } else { g };
-            let (s, t) = two_sums(x, g, weight, |(u, v), x, g, w| {
+            let (s, t) = two_sums(x_row, g_row, weight, |(u, v), x, g, w| {
                 let h = h(g, w);
                 (u + h, (x - mean).vfma::<FMA>(h, v))
             });
             // The mean of h is taken off before anything is rounded again: what cancels must cancel, above all in rows of one number.
             let shift = if CENTRE { s / count } else { T::ZERO };
             let slope = -r * (r * t / count);
-            for at in (0..n).step_by(W) {
-                let (x, g, w) = (chunk(x, at), chunk(g, at), chunk(weight, at));
-                let mut d = [T::ZERO; W];
-                for j in 0..W {
-                    d[j] = r * (x[j] - mean).vfma::<FMA>(slope, h(g[j], w[j]) - shift);
+            for (k, dx) in dx.chunks_mut(STRIDE).enumerate() {
+                let at = k * STRIDE;
+                prefetch(x, (i + 1) * n + at, STRIDE);
+                prefetch(g, (i + 1) * n + at, STRIDE);
+                let count = dx.len();
+                let (x, g) = (&x_row[at..][..count], &g_row[at..][..count]);
+                let weight = &weight[at..][..count];
+                for (((d, &x), &g), &w) in dx.iter_mut().zip(x).zip(g).zip(weight) {
+                    *d = r * (x - mean).vfma::<FMA>(slope, h(g, w) - shift);
                 }
-                put(dx, at, &d);
                 if !db.is_empty() {
-                    let (mut p, mut q) = (chunk(dw, at), chunk(db, at));
-                    for j in 0..W {
-                        p[j] = ((x[j] - mean) * r).vfma::<FMA>(g[j], p[j]);
-                        q[j] += g[j];
+                    let (dw, db) = (&mut dw[at..][..count], &mut db[at..][..count]);
+                    for (((p, q), &x), &g) in dw.iter_mut().zip(db).zip(x).zip(g) {
+                        *p = ((x - mean) * r).vfma::<FMA>(g, *p);
+                        *q += g;
                     }
-                    put(dw, at, &p);
-                    put(db, at, &q);
                 }
             }
         }
