@@ -157,6 +157,13 @@ fn cases() -> Vec<(String, Make)> {
     sized("gelu_erf", unary(|x| Ok(x.gelu()), 2.0 * PLANE));
     sized("sum_last", unary(|x| x.sum_axes(-1, false), PLANE + 4.0 * ROWS as f64));
     sized("softmax_last", unary(|x| x.softmax(-1), 2.0 * PLANE));
+    let norm: Make = Box::new(|| {
+        let x = signed(1, &[ROWS, COLS], 1.0)?;
+        let (w, b) = (Tensor::ones([COLS])?, Tensor::zeros([COLS])?);
+        let call = move || x.layer_norm([COLS], Some(&w), Some(&b), 1e-5).and_then(done);
+        case(call, 0.0, 2.0 * PLANE)
+    });
+    sized("layernorm", norm);
     let transpose: Make = Box::new(|| {
         let x = signed(1, &[2048, 2048], 1.0)?;
         // A sum with an empty slice would not copy; joining one tensor does.

@@ -420,7 +420,7 @@ fn columns<T: Num, F: Fold<T>>(
 ) {
     let (n, step) = (run.0, run.1 as usize);
     // Rows of one part. Only few and long columns are cut.
-    let rows = (PART / width).max(ROWS * ROWS);
+    let rows = (PART / width).max(8 * ROWS);
     let parts = if out.len() <= 4 * COLUMNS { n / rows } else { 1 };
     if parts >= 2 {
         let len = n.div_ceil(parts);

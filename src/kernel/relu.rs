@@ -10,6 +10,8 @@ use crate::kernel::par::{self, SyncPtr};
 /// Elements of one part of the parallel loop; a multiple of 8, so that parts share no byte.
 const GRAIN: usize = 1 << 15;
 const NS: f64 = 0.15;
+/// Elements that are copied, then masked while they are in the first cache; a multiple of 8 as well.
+const BLOCK: usize = 1 << 10;
 
 /// The number of bytes that hold a bit for each of `n` elements.
 pub(crate) fn mask_len(n: usize) -> usize {
@@ -30,12 +32,17 @@ pub(crate) fn forward<T: Float>(x: &[T], y: &mut [T], mask: &mut [u8]) {
     });
 }
 
-/// Zeroes the elements of `g` whose bit is 0.
-pub(crate) fn backward<T: Float>(g: &mut [T], mask: &[u8]) {
-    assert!(mask.len() == mask_len(g.len()));
-    par::for_each_chunk_mut(g, GRAIN, NS, |part, g| {
-        let start = part * GRAIN / 8;
-        backward_part(g, &mask[start..start + mask_len(g.len())]);
+/// Writes `g` to `out`, with zeros where the bit is 0; without `g`, what stands in `out` already is taken.
+pub(crate) fn backward<T: Float>(g: Option<&[T]>, out: &mut [T], mask: &[u8]) {
+    assert!(mask.len() == mask_len(out.len()) && g.is_none_or(|g| g.len() == out.len()));
+    par::for_each_chunk_mut(out, GRAIN, NS, |part, out| {
+        for (i, out) in out.chunks_mut(BLOCK).enumerate() {
+            let start = part * GRAIN + i * BLOCK;
+            if let Some(g) = g {
+                out.copy_from_slice(&g[start..start + out.len()]);
+            }
+            backward_part(out, &mask[start / 8..start / 8 + mask_len(out.len())]);
+        }
     });
 }
 
@@ -248,7 +255,10 @@ mod tests {
             let (mut y, mut mask) = (vec![f32::NAN; n], vec![0xaa; mask_len(n)]);
             forward(&x, &mut y, &mut mask);
             let mut g = vec![2.0f32; n];
-            backward(&mut g, &mask);
+            let mut copy = vec![f32::NAN; n];
+            backward(Some(&g), &mut copy, &mask);
+            backward(None, &mut g, &mask);
+            assert_eq!(g, copy);
             for i in 0..n {
                 let want = if x[i] < 0.0 { 0.0 } else { x[i] };
                 assert!(y[i].to_bits() == want.to_bits(), "{n} {i}: {} → {}", x[i], y[i]);

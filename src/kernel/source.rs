@@ -1,11 +1,12 @@
 //! The elements of any layout in row-major order, a slice at a time.
 //!
 //! What an elementwise loop needs to know of a layout is how to get the next few elements as a slice. A [`Source`] finds out once
-//! which of four ways that is, and each part of a parallel loop walks it with a [`Reader`] of its own:
+//! which of five ways that is, and each part of a parallel loop walks it with a [`Reader`] of its own:
 //!
 //! - dense elements are handed out where they stand, as many as are asked for;
 //! - a short pattern that repeats (a scalar, a bias row) is written into a block in the first cache once, and that is handed out;
 //! - long rows without gaps are handed out row by row;
+//! - long rows of one number each (a column, a channel's bias) are a short piece written once for each row and handed out again and again;
 //! - anything else is gathered into the block.
 
 use smallvec::SmallVec;
@@ -20,6 +21,8 @@ pub(super) const BLOCK: usize = 1024;
 const PATTERN: usize = 256;
 /// Rows at least this long are handed out where they stand.
 const LONG_ROW: usize = 64;
+/// Elements of the piece of a row of one number.
+const PIECE: usize = 256;
 /// Elements of a transposed layout from this many on are brought into order first, tile by tile: gathering them row by row would
 /// fetch each cache line several times.
 const MANY: usize = 1 << 14;
@@ -72,6 +75,8 @@ enum Kind<'a, T: Element> {
     Pattern(usize),
     /// Rows without gaps.
     Rows,
+    /// Rows of one number each.
+    Constant,
     Gather,
 }
 
@@ -100,6 +105,8 @@ impl<'a, T: Element> Source<'a, T> {
                 Kind::Pattern(period)
             } else if inner.stride == 1 && inner.size >= LONG_ROW {
                 Kind::Rows
+            } else if inner.stride == 0 && inner.size >= LONG_ROW {
+                Kind::Constant
             } else {
                 Kind::Gather
             }
@@ -124,6 +131,7 @@ impl<'a, T: Element> Source<'a, T> {
                 Reader::Pattern { block, tile, period, phase: start % period }
             }
             Kind::Rows => Reader::Rows(walk),
+            Kind::Constant => Reader::Constant { walk, filled: None, block: [T::ZERO; PIECE] },
             Kind::Gather => Reader::Gather { walk, block: [T::ZERO; BLOCK] },
         }
     }
@@ -219,9 +227,23 @@ impl<'a, T: Element> Walk<'a, T> {
 #[allow(clippy::large_enum_variant)] // lives on the stack for the time of one loop
 pub(super) enum Reader<'a, T> {
     Dense(&'a [T]),
-    Pattern { block: [T; BLOCK], tile: usize, period: usize, phase: usize },
+    Pattern {
+        block: [T; BLOCK],
+        tile: usize,
+        period: usize,
+        phase: usize,
+    },
     Rows(Walk<'a, T>),
-    Gather { walk: Walk<'a, T>, block: [T; BLOCK] },
+    /// `filled` is the place whose number the block holds.
+    Constant {
+        walk: Walk<'a, T>,
+        filled: Option<isize>,
+        block: [T; PIECE],
+    },
+    Gather {
+        walk: Walk<'a, T>,
+        block: [T; BLOCK],
+    },
 }
 
 impl<T: Element> Reader<'_, T> {
@@ -232,6 +254,7 @@ impl<T: Element> Reader<'_, T> {
             Reader::Dense(_) => n,
             Reader::Pattern { tile, phase, .. } => n.min(tile - phase),
             Reader::Rows(walk) => n.min(walk.left_in_row()),
+            Reader::Constant { walk, .. } => n.min(walk.left_in_row()).min(PIECE),
             Reader::Gather { .. } => n.min(BLOCK),
         }
     }
@@ -251,6 +274,14 @@ impl<T: Element> Reader<'_, T> {
                 &block[at..at + n]
             }
             Reader::Rows(walk) => walk.slice(n),
+            Reader::Constant { walk, filled, block } => {
+                if *filled != Some(walk.base) {
+                    *filled = Some(walk.base);
+                    block.fill(walk.data[walk.base as usize]);
+                }
+                walk.advance(n);
+                &block[..n]
+            }
             Reader::Gather { walk, block } => {
                 walk.gather(&mut block[..n]);
                 &block[..n]

@@ -9,8 +9,8 @@ use crate::float::Float;
 const PART: usize = 16 << 10;
 /// Memory's pace: about 10 GB/s for a core that reads and writes 4-byte elements.
 const NS: f64 = 0.4;
-/// Partial sums that are kept side by side, so that the order of a sum does not depend on the vector width.
-const LANES: usize = 16;
+/// Partial sums that are kept side by side, so that the order of a sum does not depend on the vector width and no addition waits for another.
+const LANES: usize = 64;
 
 /// `x *= factor`.
 pub(crate) fn scale<T: Float>(x: &mut [T], factor: T) {

@@ -35,11 +35,12 @@ impl<T: Float> Op<T, 1> for Relu {
         mut g: Tensor<T>,
         _: [bool; 1],
     ) -> Result<[Option<Tensor<T>>; 1]> {
-        if g.unique_dense().is_none() {
-            g = g.copy();
-        }
-        if let (Some(g), Some(mask)) = (g.unique_dense(), mask.as_slice()) {
-            relu::backward(g, mask);
+        let Some(mask) = mask.as_slice() else { return Ok([Some(g)]) };
+        if let Some(g) = g.unique_dense() {
+            relu::backward(None, g, mask);
+        } else {
+            let from = g.dense();
+            g = Tensor::build(from.shape(), |out| relu::backward(from.as_slice(), out, mask));
         }
         Ok([Some(g)])
     }
