@@ -3,12 +3,11 @@
 //! Backward, with all leading axes taken as one of size m: dx = g·W, dW = gᵀ·x, db = the column sums of g.
 //! Each is one matrix product that takes its operands at their strides; the bias is added where the product is written.
 
-use smallvec::SmallVec;
-
 use crate::autograd::{OpMany, apply_many};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::kernel::gemm::{Bias, Epilogue, MatRef, gemm};
+use crate::kernel::reduce;
 use crate::tensor::{Dims, Tensor};
 
 struct Linear {
@@ -162,26 +161,11 @@ fn matrix<T: Float>(x: &Tensor<T>) -> MatRef<'_, T> {
     MatRef::new(x.buffer(), x.layout().offset, x.strides()[0], x.strides()[1])
 }
 
-/// The sum of the rows, in blocks, so that the rounding error of a long batch grows with the number of blocks and the size of one
-/// rather than with the number of rows.
+/// The sum of the rows.
 fn column_sums<T: Float>(g: &Tensor<T>) -> Tensor<T> {
-    const BLOCK: usize = 128;
-    let n = g.shape()[1];
-    let g = g.dense();
-    let rows = g.as_slice().unwrap_or(&[]);
-    Tensor::build(&[n], |total| {
-        total.fill(T::ZERO);
-        if n == 0 {
-            return;
-        }
-        let mut block: SmallVec<[T; 64]> = SmallVec::from_elem(T::ZERO, n);
-        for rows in rows.chunks(BLOCK * n) {
-            block.fill(T::ZERO);
-            for row in rows.chunks_exact(n) {
-                block.iter_mut().zip(row).for_each(|(b, &v)| *b += v);
-            }
-            total.iter_mut().zip(&block).for_each(|(t, &b)| *t += b);
-        }
+    Tensor::build(&g.shape()[1..], |out| match g.len() {
+        0 => out.fill(T::ZERO),
+        _ => reduce::fold(reduce::Sum, g.buffer(), g.layout(), &[0], out),
     })
 }
 

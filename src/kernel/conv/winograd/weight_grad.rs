@@ -71,9 +71,8 @@ pub(in crate::kernel::conv) fn weight_grad<T: Float>(
     for (group, dw) in dw.chunks_exact_mut(9 * c.c_out * c.c_in).enumerate() {
         par::for_each_chunk_mut(&mut sums, each, f64::from(u16::MAX), |part, sums| {
             let images = c.batch * part / parts..c.batch * (part + 1) / parts;
-                job.part(x, g, group, images, sums);
-            },
-        );
+            job.part(x, g, group, images, sums);
+        });
         par::for_each_chunk_mut(dw, 9 * c.c_in, parts as f64, |row, to| {
             let sums = &sums[row * c.c_in..];
             dispatch(Narrow { sums, point: c.c_out * c.c_in, parts, to });
