@@ -38,7 +38,7 @@ pub trait VecExp: Sized {
 #[inline(always)]
 fn scaled_exp<const FMA: bool>(r: f32, scale: f32) -> f32 {
     let mut p = scale * 1.381_431e-3;
-    for c in [8.368_851e-3, 4.166_840_1e-2, 0.166_665_2, 0.499_999_93, 1.0, 1.0] {
+    for c in [8.368_851e-3, 4.166_84e-2, 0.166_665_2, 0.499_999_93, 1.0, 1.0] {
         p = fma::<FMA>(p, r, scale * c);
     }
     p
@@ -48,7 +48,7 @@ fn scaled_exp<const FMA: bool>(r: f32, scale: f32) -> f32 {
 #[inline(always)]
 fn exp_minus_1<const FMA: bool>(r: f32) -> f32 {
     let mut p = 1.381_431e-3;
-    for c in [8.368_851e-3, 4.166_840_1e-2, 0.166_665_2, 0.499_999_93] {
+    for c in [8.368_851e-3, 4.166_84e-2, 0.166_665_2, 0.499_999_93] {
         p = fma::<FMA>(p, r, c);
     }
     fma::<FMA>(r * r, p, r)
