@@ -3,6 +3,7 @@
 use super::super::formula::{Formula, Slope, mul_add, square_mean};
 use super::super::rule::{Hyper, Rule, Update, require, require_rate};
 use super::super::step::Optimizer;
+use super::options;
 use crate::error::Result;
 use crate::float::Float;
 
@@ -66,25 +67,9 @@ impl Optimizer<AdadeltaRule> {
         self.rule.rho = rho;
         self
     }
-
-    /// What is added to the divisor, against division by zero.
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.rule.eps = eps;
-        self
-    }
-
-    /// Coupled weight decay λ (an L2 penalty): `λ·p` is added to the gradient.
-    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
-        self.rule.weight_decay = weight_decay;
-        self
-    }
-
-    /// Climbs instead of descending.
-    pub fn maximize(mut self) -> Self {
-        self.rule.maximize = true;
-        self
-    }
 }
+
+options!(AdadeltaRule: eps weight_decay maximize);
 
 impl Rule for AdadeltaRule {
     const NAME: &'static str = "Adadelta";

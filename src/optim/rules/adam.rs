@@ -3,6 +3,7 @@
 use super::super::formula::{decayed, mul_add};
 use super::super::rule::{Hyper, Rule, Update, require_rate, require_share};
 use super::super::step::Optimizer;
+use super::options;
 use crate::error::Result;
 use crate::float::Float;
 use crate::kernel::simd::{Kernel, dispatch};
@@ -116,13 +117,9 @@ impl Optimizer<AdamRule> {
         self.rule.amsgrad = true;
         self
     }
-
-    /// Climbs instead of descending.
-    pub fn maximize(mut self) -> Self {
-        self.rule.maximize = true;
-        self
-    }
 }
+
+options!(AdamRule: maximize);
 
 impl Rule for AdamRule {
     const NAME: &'static str = "Adam";

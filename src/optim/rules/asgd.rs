@@ -3,6 +3,7 @@
 use super::super::formula::{Formula, Slope, mul_add};
 use super::super::rule::{Hyper, Rule, Update, require, require_rate};
 use super::super::step::Optimizer;
+use super::options;
 use crate::error::Result;
 use crate::float::Float;
 
@@ -93,19 +94,9 @@ impl Optimizer<AsgdRule> {
         self.rule.t0 = t0;
         self
     }
-
-    /// Coupled weight decay λ (an L2 penalty): `λ·p` is added to the gradient.
-    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
-        self.rule.weight_decay = weight_decay;
-        self
-    }
-
-    /// Climbs instead of descending.
-    pub fn maximize(mut self) -> Self {
-        self.rule.maximize = true;
-        self
-    }
 }
+
+options!(AsgdRule: weight_decay maximize);
 
 impl Rule for AsgdRule {
     const NAME: &'static str = "Asgd";

@@ -3,6 +3,7 @@
 use super::super::formula::{Formula, Slope, mul_add, sign, toward};
 use super::super::rule::{Hyper, Rule, Update, require_rate, require_share};
 use super::super::step::Optimizer;
+use super::options;
 use crate::error::Result;
 use crate::float::Float;
 
@@ -58,24 +59,14 @@ impl Optimizer<LionRule> {
         })
     }
 
-    /// How slowly the two running means forget.
-    pub fn betas(mut self, beta1: f64, beta2: f64) -> Self {
-        (self.rule.beta1, self.rule.beta2) = (beta1, beta2);
-        self
-    }
-
     /// Decoupled weight decay λ.
     pub fn weight_decay(mut self, weight_decay: f64) -> Self {
         self.rule.weight_decay = weight_decay;
         self
     }
-
-    /// Climbs instead of descending.
-    pub fn maximize(mut self) -> Self {
-        self.rule.maximize = true;
-        self
-    }
 }
+
+options!(LionRule: betas maximize);
 
 impl Rule for LionRule {
     const NAME: &'static str = "Lion";

@@ -8,6 +8,7 @@ mod asgd;
 mod lamb;
 mod lion;
 mod nadam;
+mod options;
 mod radam;
 mod rmsprop;
 mod rprop;
@@ -25,3 +26,5 @@ pub use radam::{RAdam, RAdamRule};
 pub use rmsprop::{RmsProp, RmsPropRule};
 pub use rprop::{Rprop, RpropRule};
 pub use sgd::{Sgd, SgdRule};
+
+use options::options;

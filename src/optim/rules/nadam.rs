@@ -3,6 +3,7 @@
 use super::super::formula::{Formula, Slope, decays, mul_add, square_mean, toward};
 use super::super::rule::{Hyper, Rule, Update, require_rate, require_share};
 use super::super::step::Optimizer;
+use super::options;
 use crate::error::Result;
 use crate::float::Float;
 
@@ -69,18 +70,6 @@ impl Optimizer<NAdamRule> {
         })
     }
 
-    /// How slowly the two running means forget.
-    pub fn betas(mut self, beta1: f64, beta2: f64) -> Self {
-        (self.rule.beta1, self.rule.beta2) = (beta1, beta2);
-        self
-    }
-
-    /// What is added to the divisor, against division by zero.
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.rule.eps = eps;
-        self
-    }
-
     /// How fast the momentum grows to β₁: ψ.
     pub fn momentum_decay(mut self, momentum_decay: f64) -> Self {
         self.rule.momentum_decay = momentum_decay;
@@ -98,13 +87,9 @@ impl Optimizer<NAdamRule> {
         self.rule.decoupled = true;
         self
     }
-
-    /// Climbs instead of descending.
-    pub fn maximize(mut self) -> Self {
-        self.rule.maximize = true;
-        self
-    }
 }
+
+options!(NAdamRule: betas eps maximize);
 
 impl Rule for NAdamRule {
     const NAME: &'static str = "NAdam";

@@ -3,6 +3,7 @@
 use super::super::formula::{Formula, Slope, decays, mul_add, square_mean, toward};
 use super::super::rule::{Hyper, Rule, Update, require_rate, require_share};
 use super::super::step::Optimizer;
+use super::options;
 use crate::error::Result;
 use crate::float::Float;
 
@@ -67,18 +68,6 @@ impl Optimizer<RAdamRule> {
         })
     }
 
-    /// How slowly the two running means forget.
-    pub fn betas(mut self, beta1: f64, beta2: f64) -> Self {
-        (self.rule.beta1, self.rule.beta2) = (beta1, beta2);
-        self
-    }
-
-    /// What is added to the divisor, against division by zero.
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.rule.eps = eps;
-        self
-    }
-
     /// Weight decay λ, coupled unless [`decoupled`](Self::decoupled).
     pub fn weight_decay(mut self, weight_decay: f64) -> Self {
         self.rule.weight_decay = weight_decay;
@@ -90,13 +79,9 @@ impl Optimizer<RAdamRule> {
         self.rule.decoupled = true;
         self
     }
-
-    /// Climbs instead of descending.
-    pub fn maximize(mut self) -> Self {
-        self.rule.maximize = true;
-        self
-    }
 }
+
+options!(RAdamRule: betas eps maximize);
 
 impl Rule for RAdamRule {
     const NAME: &'static str = "RAdam";

@@ -3,6 +3,7 @@
 use super::super::formula::{Formula, Slope, mul_add, sign};
 use super::super::rule::{Hyper, Rule, Update, require, require_rate};
 use super::super::step::Optimizer;
+use super::options;
 use crate::error::Result;
 use crate::float::Float;
 
@@ -74,13 +75,9 @@ impl Optimizer<RpropRule> {
         (self.rule.min_step, self.rule.max_step) = (min, max);
         self
     }
-
-    /// Climbs instead of descending.
-    pub fn maximize(mut self) -> Self {
-        self.rule.maximize = true;
-        self
-    }
 }
+
+options!(RpropRule: maximize);
 
 impl Rule for RpropRule {
     const NAME: &'static str = "Rprop";

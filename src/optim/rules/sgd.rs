@@ -3,6 +3,7 @@
 use super::super::formula::{decayed, mul_add};
 use super::super::rule::{Hyper, Rule, Update, require, require_rate};
 use super::super::step::Optimizer;
+use super::options;
 use crate::error::Result;
 use crate::float::Float;
 use crate::kernel::simd::{Kernel, dispatch};
@@ -85,13 +86,9 @@ impl Optimizer<SgdRule> {
         self.rule.nesterov = true;
         self
     }
-
-    /// Climbs instead of descending.
-    pub fn maximize(mut self) -> Self {
-        self.rule.maximize = true;
-        self
-    }
 }
+
+options!(SgdRule: maximize);
 
 impl Rule for SgdRule {
     const NAME: &'static str = "Sgd";
