@@ -16,6 +16,9 @@ pub(super) const MANY: usize = 8;
 /// Sums up to this length take the bias as a product.
 const SHORT: usize = 48;
 
+/// For so few pixels, packing the weight costs more than it saves.
+const FEW: usize = 1024;
+
 /// Writes the output for dense operands: `x [batch, groups*c_in, h, w]`, `w [groups*c_out, c_in, kh, kw]`.
 pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
     assert_eq!((x.len(), w.len(), y.len()), (c.x_len(), c.w_len(), c.y_len()));
@@ -39,6 +42,29 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
     let part = |g: usize| bias.map(|b| &b[g * c.c_out..(g + 1) * c.c_out]);
     let job = Shifted::new(c.c_out, offs, c.output(), planes.row);
     let len = job.packed_len();
+    let gathers = ones.is_none() && job.gathers();
+    let (x_unit, y_unit) = (c.c_in * c.x_plane(), c.c_out * c.y_plane());
+    let y = SyncPtr(y.as_mut_ptr());
+    let by_panels = |a: &[T], in_place: bool| {
+        let ns = job.ns() * c.batch as f64;
+        for_images(c, job.out, &planes, (x, c.c_in), ns, |g, source, parallel| {
+            let a = &a[g * len..(g + 1) * len];
+            let place = Place {
+                to: y.get().wrapping_add((source.first * c.groups + g) * y_unit),
+                image: c.groups * y_unit,
+                channel: c.y_plane(),
+                row: job.out[1],
+                column: 1,
+            };
+            let product = job.panels(&source, in_place);
+            // SAFETY: the planes hold every pixel that a tap meets (`Planes`); these channels of these images are in y, and
+            // nobody else's.
+            unsafe { product.run(a, part(g), source.planes, place, parallel) }
+        });
+    };
+    if gathers && c.batch * c.y_plane() <= FEW {
+        return by_panels(w, true);
+    }
     with_packed(c.groups * len, |packed| {
         for g in 0..c.groups {
             let w = &w[g * c.c_out * k..(g + 1) * c.c_out * k];
@@ -49,27 +75,10 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
                 }),
             }
         }
-        let packed = |g: usize| &packed[g * len..(g + 1) * len];
-        let (x_unit, y_unit) = (c.c_in * c.x_plane(), c.c_out * c.y_plane());
-        if ones.is_none() && job.gathers() {
-            let y = SyncPtr(y.as_mut_ptr());
-            let ns = job.ns() * c.batch as f64;
-            return for_images(c, job.out, &planes, (x, c.c_in), ns, |g, source, parallel| {
-                let place = Place {
-                    to: y.get().wrapping_add((source.first * c.groups + g) * y_unit),
-                    image: c.groups * y_unit,
-                    channel: c.y_plane(),
-                    row: job.out[1],
-                    column: 1,
-                };
-                // SAFETY: the planes hold every pixel that a tap meets (`Planes`); these channels of these images are in y, and
-                // nobody else's.
-                unsafe {
-                    job.panels(&source).run(packed(g), part(g), source.planes, place, parallel)
-                }
-            });
+        if gathers {
+            return by_panels(packed, false);
         }
-        let y = SyncPtr(y.as_mut_ptr());
+        let packed = |g: usize| &packed[g * len..(g + 1) * len];
         let unit = |i: usize, parallel: bool| {
             let g = i % c.groups;
             let a = packed(g);

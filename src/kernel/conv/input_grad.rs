@@ -106,7 +106,9 @@ pub(crate) fn input_grad<T: Float>(c: &Conv, g: &[T], w: &[T], dx: &mut [T]) {
                     };
                     // SAFETY: the planes hold every pixel that a tap meets (`padding`); each pixel of these images is in one phase, at
                     // `first + i * stride` on both axes, below the input's size.
-                    unsafe { job.panels(&source).run(mine, None, source.planes, place, parallel) };
+                    unsafe {
+                        job.panels(&source, false).run(mine, None, source.planes, place, parallel)
+                    };
                 }
             });
         }

@@ -18,7 +18,7 @@ use super::scratch::{PANELS, PLANES, RESULT, with};
 use crate::float::Float;
 use crate::kernel::gemm::tile::{BRows, Family, Tile};
 use crate::kernel::par::{self, SyncPtr};
-use crate::kernel::simd::isa;
+use crate::kernel::simd::{Kernel, dispatch, isa};
 
 /// Length of the blocks that the sum is cut into: a panel of them stays in a first-level cache.
 const BLOCK: usize = 256;
@@ -68,6 +68,8 @@ pub(super) struct Panels<'a, T: Float> {
     pub row: usize,
     pub image: usize,
     pub images: usize,
+    /// Whether the left matrix lies row after row, instead of packed.
+    pub in_place: bool,
     pub family: &'static Family<T>,
     pub routines: &'static Routines<T>,
 }
@@ -156,7 +158,7 @@ impl<T: Float> Panels<'_, T> {
     ///
     /// # Safety
     /// Every offset plus every pixel's place lies inside `planes`. All places of results are writable, and nobody else touches them. `a` is
-    /// packed as by [`Shifted::pack`](super::shifted::Shifted::pack).
+    /// packed as by [`Shifted::pack`](super::shifted::Shifted::pack), or not at all if `in_place`.
     pub(super) unsafe fn run(
         &self,
         a: &[T],
@@ -246,9 +248,10 @@ impl<T: Float> Panels<'_, T> {
                             let used = runs.last().map_or(0, |r| r.lane + r.len);
                             let tile = Tile {
                                 k: offs.len(),
-                                a: a[first * k + k0 * rows..].as_ptr(),
-                                a_rs: 1,
-                                a_cs: rows as isize,
+                                a: a[first * k + k0 * if self.in_place { 1 } else { rows }..]
+                                    .as_ptr(),
+                                a_rs: if self.in_place { k as isize } else { 1 },
+                                a_cs: if self.in_place { 1 } else { rows as isize },
                                 b: b[i * panel_len..].as_ptr(),
                                 b_rs: width as isize,
                                 offs: std::ptr::null(),
@@ -270,36 +273,53 @@ impl<T: Float> Panels<'_, T> {
                     }
                 }
                 for (i, pieces) in pieces.iter().enumerate() {
-                    for row in top..bottom {
-                        let sums = &sums[i * sums_len + (row - top) * width..][..width];
-                        let bias = bias.map_or(T::ZERO, |b| b[row]);
-                        // SAFETY: the caller's promise.
-                        unsafe { put(sums, pieces, row, bias, place) };
-                    }
+                    let sums = &sums[i * sums_len..(i + 1) * sums_len];
+                    // The first row's place; that all are writable, which `Put` relies on, is the caller's promise.
+                    let place = Place { to: place.to.wrapping_add(top * place.channel), ..place };
+                    dispatch(Put {
+                        sums,
+                        width,
+                        pieces,
+                        bias: bias.map(|b| &b[top..bottom]),
+                        place,
+                    });
                 }
             });
         });
     }
 }
 
-/// Writes a row of sums to its place.
-///
-/// # Safety
-/// The places of these pixels and this row are writable.
-unsafe fn put<T: Float>(sums: &[T], pieces: &[Piece], row: usize, bias: T, place: Place<T>) {
-    for piece in pieces {
-        let [n, y, x] = piece.at;
-        let at = n * place.image + row * place.channel + y * place.row + x * place.column;
-        let sums = &sums[piece.run.lane..piece.run.lane + piece.run.len];
-        // SAFETY: the caller's promise.
-        unsafe {
-            let to = place.to.add(at);
-            if place.column == 1 {
-                let to = std::slice::from_raw_parts_mut(to, sums.len());
-                to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = sum + bias);
-            } else {
-                for (i, &sum) in sums.iter().enumerate() {
-                    *to.add(i * place.column) = sum + bias;
+/// Writes the sums of a panel, rows of `width`, to their places, which whoever makes one has found to be writable.
+struct Put<'a, T> {
+    sums: &'a [T],
+    width: usize,
+    pieces: &'a [Piece],
+    bias: Option<&'a [T]>,
+    place: Place<T>,
+}
+
+impl<T: Float> Kernel for Put<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let place = self.place;
+        for (row, sums) in self.sums.chunks_exact(self.width).enumerate() {
+            let bias = self.bias.map_or(T::ZERO, |b| b[row]);
+            for piece in self.pieces {
+                let [n, y, x] = piece.at;
+                let at = n * place.image + row * place.channel + y * place.row + x * place.column;
+                let sums = &sums[piece.run.lane..piece.run.lane + piece.run.len];
+                // SAFETY: the promise of the one who made this.
+                unsafe {
+                    let to = place.to.add(at);
+                    if place.column == 1 {
+                        let to = std::slice::from_raw_parts_mut(to, sums.len());
+                        to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = sum + bias);
+                    } else {
+                        for (i, &sum) in sums.iter().enumerate() {
+                            *to.add(i * place.column) = sum + bias;
+                        }
+                    }
                 }
             }
         }

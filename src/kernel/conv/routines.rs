@@ -17,6 +17,8 @@ pub struct Routines<T: 'static> {
     pub(super) rows: unsafe fn(&Rows<T>),
     /// By rows (1, 2, 4, 8) and columns (1 to 3).
     pub(super) dots: [[DotsFn<T>; DOT_COLS]; 4],
+    /// By taps.
+    pub(super) correlate: [unsafe fn(&Correlate<T>); MOST_TAPS],
     pub(super) gather: unsafe fn(&Gather<T>),
     pub(super) halves: unsafe fn(&Halves<T>),
     pub(super) winograd_in: unsafe fn(&TilesIn<T>),
@@ -112,6 +114,55 @@ unsafe fn row<V: Vector>(
                 v.store_part(to.add(j), V::mask(room - j));
             }
             j += V::LANES;
+        }
+    }
+}
+
+/// Most taps of [`Correlate`]: their sums and an operand fit sixteen registers.
+pub(super) const MOST_TAPS: usize = 9;
+
+/// `sums[t] += sum over y, x of g[y][x] * planes[taps[t] + y*row + x]`, lane by lane.
+pub(super) struct Correlate<T> {
+    pub g: *const T,
+    /// Height and width of `g`.
+    pub size: [usize; 2],
+    pub planes: *const T,
+    pub row: usize,
+    pub taps: *const usize,
+    /// A register for each tap.
+    pub sums: *mut T,
+}
+
+/// # Safety
+/// The processor has the instruction set of `V`. `g`, every pixel at each of the `N` taps and the sums are readable, the sums writable.
+#[inline(always)]
+unsafe fn correlate<V: Vector, const N: usize>(a: &Correlate<V::Elem>) {
+    let [height, width] = a.size;
+    // SAFETY: the caller's promise; the last lanes of a row are read by mask.
+    unsafe {
+        let taps: [usize; N] = std::array::from_fn(|t| *a.taps.add(t));
+        let mut sums: [V; N] = std::array::from_fn(|t| V::load(a.sums.add(t * V::LANES)));
+        let whole = width - width % V::LANES;
+        let mask = V::mask(width - whole);
+        for y in 0..height {
+            let (g, x) = (a.g.add(y * width), a.planes.add(y * a.row));
+            let mut j = 0;
+            while j < whole {
+                let v = V::load(g.add(j));
+                for t in 0..N {
+                    sums[t] = v.fma(V::load(x.add(taps[t] + j)), sums[t]);
+                }
+                j += V::LANES;
+            }
+            if whole < width {
+                let v = V::load_part(g.add(whole), mask);
+                for t in 0..N {
+                    sums[t] = v.fma(V::load_part(x.add(taps[t] + whole), mask), sums[t]);
+                }
+            }
+        }
+        for t in 0..N {
+            sums[t].store(a.sums.add(t * V::LANES));
         }
     }
 }
@@ -230,6 +281,11 @@ macro_rules! routines {
                 unsafe { halves::halves::<$v>(a) }
             }
             $(#[$feature])?
+            unsafe fn correlate<const N: usize>(a: &Correlate<$t>) {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { super::correlate::<$v, N>(a) }
+            }
+            $(#[$feature])?
             unsafe fn gather(a: &Gather<$t>) {
                 // SAFETY: the caller's promise, passed on.
                 unsafe { super::gather::<$v>(a) }
@@ -263,6 +319,17 @@ macro_rules! routines {
                     [dots::<2, 1>, dots::<2, 2>, dots::<2, 3>],
                     [dots::<4, 1>, dots::<4, 2>, dots::<4, 3>],
                     [dots::<8, 1>, dots::<8, 2>, dots::<8, 3>],
+                ],
+                correlate: [
+                    correlate::<1>,
+                    correlate::<2>,
+                    correlate::<3>,
+                    correlate::<4>,
+                    correlate::<5>,
+                    correlate::<6>,
+                    correlate::<7>,
+                    correlate::<8>,
+                    correlate::<9>,
                 ],
                 gather,
                 halves,

@@ -119,15 +119,17 @@ impl<T: Float> Shifted<T> {
 
     /// Whether it is faster to copy pixels together than to read them where they lie.
     pub(super) fn gathers(&self) -> bool {
-        // Per offset: half a cycle for each row and register, a tenth more where registers straddle two lines of the cache; a few to
-        // fill a register.
-        let rows = 0.5 * self.m as f64;
+        // Cycles for each register of pixels: half of one for each row and offset, a tenth more where registers straddle two lines
+        // of the cache; a few for each offset to fill a panel, and for each row to empty it.
+        let (m, k) = (self.m as f64, self.offs.len() as f64);
         let pixels = (self.out[0] * self.out[1]) as f64 / self.family.lanes as f64;
-        pixels * (rows + 2.5) < 1.1 * rows * self.registers as f64
+        let emptied = if self.columns == Columns::Picked { 3.0 } else { 0.0 };
+        let shifted = self.registers as f64 * m * (0.55 * k + emptied);
+        pixels * (m * (0.5 * k + 5.0) + 2.5 * k) < shifted
     }
 
     /// The same product by panels.
-    pub(super) fn panels<'a>(&'a self, source: &Source<T>) -> Panels<'a, T> {
+    pub(super) fn panels<'a>(&'a self, source: &Source<T>, in_place: bool) -> Panels<'a, T> {
         Panels {
             m: self.m,
             offs: &self.offs,
@@ -135,6 +137,7 @@ impl<T: Float> Shifted<T> {
             row: self.row,
             image: source.image,
             images: source.images,
+            in_place,
             family: self.family,
             routines: self.routines,
         }

@@ -5,12 +5,14 @@
 //! db[o]            = sum over n, oy, ox of  g[n, o, oy, ox]
 //! ```
 //!
-//! Two ways, by what fills the registers:
+//! Three ways, by what fills the registers:
 //!
 //! - *wide*: the image with its channels innermost. For a row `ky` of the window, `(kx, c)` are then neighbours in memory, so the product of
 //!   `g [o, position]` and the shifted image `[position, (kx, c)]` is one for the micro-kernel with its table of offsets.
 //! - *narrow*, for few channels: the taps of the window as rows of positions (im2col of some output rows at a time), and dot products
 //!   along positions, whose registers are added up only at the very end.
+//!
+//! - *single*, for one output channel in a group: the same dot products with the taps where they lie, a register of sums for each.
 //!
 //! Images are cut into a number of groups that depends on the shape only. Each group has sums of its own, added up in order.
 
@@ -18,7 +20,7 @@ use std::ops::Range;
 
 use super::Conv;
 use super::planes::{Planes, SLACK};
-use super::routines::{DOT_COLS, Dots, Rows};
+use super::routines::{Correlate, DOT_COLS, Dots, MOST_TAPS, Rows};
 use super::scratch::{PLANES, RESULT, SUMS, with};
 use super::winograd;
 use crate::float::Float;
@@ -36,6 +38,8 @@ const TILE_BLOCK: usize = 160;
 const GROUP_WORK: f64 = 1e6;
 /// Most groups of images.
 const MAX_GROUPS: usize = 8;
+/// Channels whose sums are added up at a time.
+const ADDED: usize = 64;
 /// Most elements of all sums together.
 const MAX_SUMS: usize = 4 << 20;
 
@@ -305,6 +309,22 @@ impl<'a, T: Float> Plan<'a, T> {
         let [height, width] = self.c.output();
         let step = (DOT_BLOCK / width).max(1);
         let routines = T::routines(isa());
+        if self.c.c_out == 1 {
+            for (t, taps) in taps.chunks(MOST_TAPS).enumerate() {
+                let job = Correlate {
+                    g: g.as_ptr(),
+                    size: [height, width],
+                    planes: planes.as_ptr(),
+                    row: self.planes.row,
+                    taps: taps.as_ptr(),
+                    // SAFETY: a register for each tap is this unit's alone.
+                    sums: unsafe { sums.add(t * MOST_TAPS * self.lanes) },
+                };
+                // SAFETY: every pixel at every tap is inside the planes. The table was chosen by a detected instruction set.
+                unsafe { (routines.correlate[taps.len() - 1])(&job) };
+            }
+            return;
+        }
         for y in (0..height).step_by(step) {
             let count = step.min(height - y);
             let len = count * width;
@@ -400,10 +420,16 @@ impl<'a, T: Float> Plan<'a, T> {
                     // Tap of the first column; `c_in` columns on, the next one.
                     let first = i * (cols / c.c_in);
                     for k in 0..cols / c.c_in {
-                        for ci in 0..c.c_in {
-                            let at = at + k * c.c_in + ci;
-                            to[ci * taps + first + k] =
-                                parts.clone().map(|p| p[at]).fold(T::ZERO, |a, b| a + b);
+                        for ci in (0..c.c_in).step_by(ADDED) {
+                            let count = ADDED.min(c.c_in - ci);
+                            let mut all = [T::ZERO; ADDED];
+                            for part in parts.clone() {
+                                let part = &part[at + k * c.c_in + ci..][..count];
+                                all.iter_mut().zip(part).for_each(|(all, &v)| *all += v);
+                            }
+                            for (j, &v) in all[..count].iter().enumerate() {
+                                to[(ci + j) * taps + first + k] = v;
+                            }
                         }
                     }
                 }

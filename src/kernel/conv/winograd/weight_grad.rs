@@ -69,10 +69,16 @@ pub(in crate::kernel::conv) fn weight_grad<T: Float>(
     let parts = if apart { PARTS } else { 1 };
     let mut sums = Block::<T>::stale(parts * each);
     for (group, dw) in dw.chunks_exact_mut(9 * c.c_out * c.c_in).enumerate() {
-        par::for_each_chunk_mut(&mut sums, each, f64::from(u16::MAX), |part, sums| {
-            let images = c.batch * part / parts..c.batch * (part + 1) / parts;
-            job.part(x, g, group, images, sums);
-        });
+        let flop = c.batch as f64 * c.unit_flop() / (2.25 * parts as f64);
+        par::for_each_chunk_mut(
+            &mut sums,
+            each,
+            flop / T::family(isa()).rate / each as f64,
+            |part, sums| {
+                let images = c.batch * part / parts..c.batch * (part + 1) / parts;
+                job.part(x, g, group, images, sums);
+            },
+        );
         par::for_each_chunk_mut(dw, 9 * c.c_in, parts as f64, |row, to| {
             let sums = &sums[row * c.c_in..];
             dispatch(Narrow { sums, point: c.c_out * c.c_in, parts, to });
