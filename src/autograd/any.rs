@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::tensor::{Link, Tensor};
+use crate::tensor::Tensor;
 
 /// A tensor of a float type that is known at run time.
 #[derive(Clone, Debug)]
@@ -33,14 +33,6 @@ impl AnyTensor {
 
     pub(crate) fn get_mut<T: Float>(&mut self) -> Option<&mut Tensor<T>> {
         T::any_mut(self)
-    }
-
-    /// The same elements, on no tape.
-    pub(crate) fn detach(self) -> Self {
-        match self {
-            AnyTensor::F32(t) => AnyTensor::F32(t.with_link(Link::None)),
-            AnyTensor::F64(t) => AnyTensor::F64(t.with_link(Link::None)),
-        }
     }
 
     /// The sum of two gradients of one tensor, recorded if they are.

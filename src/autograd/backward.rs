@@ -100,7 +100,7 @@ fn propagate(
     let mut grads: Vec<Option<AnyTensor>> = Vec::with_capacity(root + 1);
     grads.resize_with(root + 1, || None);
     grads[root] = Some(seed);
-    let mut leaves = Vec::with_capacity(8);
+    let mut leaves = Vec::new();
     while let Some(node) = nodes.pop() {
         let id = nodes.len();
         let Some(g) = grads[id].take() else { continue };

@@ -17,6 +17,6 @@ pub use grad::{grad, grad_with};
 pub(crate) use gradients::sum_of_squares;
 pub use gradients::{Gradients, ParamId};
 pub use op::{Op, Saved, SavedTensor, apply};
-pub(crate) use op::{OpMany, Place, Recorded, apply_many, apply_total};
+pub(crate) use op::{OpMany, Place, Recorded, apply_array, apply_many, apply_total};
 pub use tape::Tape;
 pub(crate) use tape::{Node, TapeCore};

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::any::AnyTensor;
-use super::tape::{Node, TapeCore};
+use super::tape::{Node, Standing, TapeCore};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::profile::{self, Span};
-use crate::tensor::{Dims, Layout, Link, Tensor, short};
+use crate::tensor::{Dims, Layout, Lent, Link, Tensor, short};
 
 /// A differentiable operation with `N` inputs and one output.
 ///
@@ -216,6 +216,8 @@ pub(crate) struct Place<'a> {
 /// An operation with any number of inputs, such as a concatenation. Otherwise as [`Op`].
 pub(crate) trait OpMany<T: Float>: Send + Sync + 'static {
     type Saved: Saved;
+    /// The list of gradients: an array where the number of inputs is known, a vector where it is not.
+    type Gradients: AsRef<[Option<Tensor<T>>]> + IntoIterator<Item = Option<Tensor<T>>>;
     /// Whether a profile sees the operations inside of this one instead of itself.
     const TRANSPARENT: bool = false;
     /// As [`Op::COMPOSED`].
@@ -226,19 +228,14 @@ pub(crate) trait OpMany<T: Float>: Send + Sync + 'static {
         None
     }
     fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, Self::Saved)>;
-    fn vjp(
-        &self,
-        saved: Self::Saved,
-        g: Tensor<T>,
-        needs: &[bool],
-    ) -> Result<Vec<Option<Tensor<T>>>>;
+    fn vjp(&self, saved: Self::Saved, g: Tensor<T>, needs: &[bool]) -> Result<Self::Gradients>;
     /// As [`Op::vjp_recorded`].
     fn vjp_recorded(
         &self,
         saved: Self::Saved,
         g: Tensor<T>,
         needs: &[bool],
-    ) -> Result<Vec<Option<Tensor<T>>>> {
+    ) -> Result<Self::Gradients> {
         if Self::COMPOSED {
             return self.vjp(saved, g, needs);
         }
@@ -261,6 +258,7 @@ struct Fixed<O, const N: usize>(O);
 
 impl<T: Float, const N: usize, O: Op<T, N>> OpMany<T> for Fixed<O, N> {
     type Saved = O::Saved;
+    type Gradients = [Option<Tensor<T>>; N];
     const COMPOSED: bool = O::COMPOSED;
     fn name(&self) -> &'static str {
         self.0.name()
@@ -271,16 +269,16 @@ impl<T: Float, const N: usize, O: Op<T, N>> OpMany<T> for Fixed<O, N> {
     fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, O::Saved)> {
         self.0.forward(std::array::from_fn(|i| x[i]))
     }
-    fn vjp(&self, saved: O::Saved, g: Tensor<T>, needs: &[bool]) -> Result<Vec<Option<Tensor<T>>>> {
-        Ok(self.0.vjp(saved, g, std::array::from_fn(|i| needs[i]))?.into())
+    fn vjp(&self, saved: O::Saved, g: Tensor<T>, needs: &[bool]) -> Result<Self::Gradients> {
+        self.0.vjp(saved, g, std::array::from_fn(|i| needs[i]))
     }
     fn vjp_recorded(
         &self,
         saved: O::Saved,
         g: Tensor<T>,
         needs: &[bool],
-    ) -> Result<Vec<Option<Tensor<T>>>> {
-        Ok(self.0.vjp_recorded(saved, g, std::array::from_fn(|i| needs[i]))?.into())
+    ) -> Result<Self::Gradients> {
+        self.0.vjp_recorded(saved, g, std::array::from_fn(|i| needs[i]))
     }
     fn flops(&self, x: &[&[usize]]) -> u64 {
         self.0.flops(std::array::from_fn(|i| x[i]))
@@ -306,10 +304,11 @@ impl<T: Float, O: OpMany<T>> Record<T, O> {
 }
 
 /// Hands on the gradients that are wanted, their shapes checked.
+#[inline]
 fn hand_on<T: Float>(
     name: &'static str,
     shapes: &[Dims],
-    gradients: Vec<Option<Tensor<T>>>,
+    gradients: impl IntoIterator<Item = Option<Tensor<T>>>,
     needs: &[bool],
     sink: &mut dyn FnMut(usize, AnyTensor),
 ) -> Result<()> {
@@ -358,7 +357,7 @@ fn vjp<T: Float, O: OpMany<T>>(
     g: Tensor<T>,
     needs: &[bool],
     shapes: &[Dims],
-) -> Result<Vec<Option<Tensor<T>>>> {
+) -> Result<O::Gradients> {
     if O::TRANSPARENT || !profile::on() {
         op.vjp(saved, g, needs)
     } else {
@@ -374,7 +373,7 @@ fn vjp_seen<T: Float, O: OpMany<T>>(
     g: Tensor<T>,
     needs: &[bool],
     shapes: &[Dims],
-) -> Result<Vec<Option<Tensor<T>>>> {
+) -> Result<O::Gradients> {
     let (from, mut bytes) = (g.buffer().as_ptr(), profile::bytes(&g));
     saved.visit(&mut |t| bytes += t.bytes());
     let span = Span::open();
@@ -383,9 +382,9 @@ fn vjp_seen<T: Float, O: OpMany<T>>(
         span.close(op.name(), || {
             let shapes: SmallVec<[&[usize]; 4]> = shapes.iter().map(|s| &s[..]).collect();
             let is_view = |d: &Tensor<T>| O::COMPOSED && std::ptr::eq(d.buffer().as_ptr(), from);
-            let moved = match d.iter().flatten().all(is_view) {
+            let moved = match d.as_ref().iter().flatten().all(is_view) {
                 true => 0,
-                false => bytes + d.iter().flatten().map(profile::bytes).sum::<u64>(),
+                false => bytes + d.as_ref().iter().flatten().map(profile::bytes).sum::<u64>(),
             };
             [op.vjp_flops(&shapes, needs), moved]
         });
@@ -405,16 +404,16 @@ impl<T: Float, O: OpMany<T>> Recorded for Record<T, O> {
         sink: &mut dyn FnMut(usize, AnyTensor),
     ) -> Result<()> {
         let g = self.take(g)?;
+        let detached = |d: O::Gradients| d.into_iter().map(|d| Some(d?.with_link(Link::None)));
         // The last owner gives away what was saved, so that a rule may reuse its buffers.
-        let mut sink = |i: usize, d: AnyTensor| sink(i, d.detach());
         match Arc::try_unwrap(self) {
             Ok(Record { op, saved, shapes }) => {
                 let d = vjp(&op, saved, g, needs, &shapes)?;
-                hand_on(op.name(), &shapes, d, needs, &mut sink)
+                hand_on(op.name(), &shapes, detached(d), needs, sink)
             }
             Err(shared) => {
                 let d = vjp(&shared.op, shared.saved.clone(), g, needs, &shared.shapes)?;
-                hand_on(shared.op.name(), &shared.shapes, d, needs, &mut sink)
+                hand_on(shared.op.name(), &shared.shapes, detached(d), needs, sink)
             }
         }
     }
@@ -457,17 +456,18 @@ impl<T: Float, O: OpMany<T>> Recorded for Record<T, O> {
                 _ => Link::None,
             };
         });
-        let d = match self.op.vjp_recorded(saved, g.clone(), needs) {
+        let name = self.op.name();
+        match self.op.vjp_recorded(saved, g.clone(), needs) {
             // Known once, but not as a function: whoever differentiates it hears of that.
             Err(Error::OnceDifferentiable { op }) => {
                 let place = TapeCore::id_of(g.link());
                 let d = vjp(&self.op, self.saved.clone(), g.detach(), needs, &self.shapes)?;
                 let from: SmallVec<[u32; 4]> = at.inputs.iter().copied().chain([place]).collect();
-                d.into_iter().map(|d| Some(d?.with_link(at.tape.once(op, &from)))).collect()
+                let d = d.into_iter().map(|d| Some(d?.with_link(at.tape.once(op, &from))));
+                hand_on(name, &self.shapes, d, needs, sink)
             }
-            d => d?,
-        };
-        hand_on(self.op.name(), &self.shapes, d, needs, sink)
+            d => hand_on(name, &self.shapes, d?, needs, sink),
+        }
     }
 }
 
@@ -520,29 +520,53 @@ pub fn apply<T: Float, const N: usize, O: Op<T, N>>(
     op: O,
     x: [&Tensor<T>; N],
 ) -> Result<Tensor<T>> {
-    apply_many(Fixed::<O, N>(op), &x)
+    apply_array(Fixed::<O, N>(op), x)
+}
+
+/// [`apply`] for an operation that takes several numbers of inputs, where this call knows how many.
+pub(crate) fn apply_array<T: Float, const N: usize, O: OpMany<T>>(
+    op: O,
+    x: [&Tensor<T>; N],
+) -> Result<Tensor<T>> {
+    let Some(on) = common_tape(op.name(), &x)? else { return unrecorded(&op, &x) };
+    let lent: [Lent<'_, T>; N] = std::array::from_fn(|i| Lent::new(x[i], Link::input(i)));
+    let (y, saved) = forward(&op, &lent.each_ref().map(|x| &**x))?;
+    Ok(record(on, op, &x, y, saved))
 }
 
 /// [`apply`] for any number of inputs.
 pub(crate) fn apply_many<T: Float, O: OpMany<T>>(op: O, x: &[&Tensor<T>]) -> Result<Tensor<T>> {
-    let Some(tape) = common_tape(op.name(), x)? else {
-        let (y, _) = forward(&op, x)?;
-        return Ok(y.with_link(Link::None));
-    };
-    let marked: SmallVec<[Tensor<T>; 3]> =
-        x.iter().enumerate().map(|(i, t)| t.detach().with_link(Link::Input(i as u32))).collect();
-    let borrowed: SmallVec<[&Tensor<T>; 3]> = marked.iter().collect();
-    let (y, mut saved) = forward(&op, &borrowed)?;
-    let y = y.with_link(Link::None);
+    let Some(on) = common_tape(op.name(), x)? else { return unrecorded(&op, x) };
+    let lent: SmallVec<[Lent<'_, T>; 4]> =
+        x.iter().enumerate().map(|(i, x)| Lent::new(x, Link::input(i))).collect();
+    let borrowed: SmallVec<[&Tensor<T>; 4]> = lent.iter().map(|x| &**x).collect();
+    let (y, saved) = forward(&op, &borrowed)?;
+    Ok(record(on, op, x, y, saved))
+}
+
+fn unrecorded<T: Float, O: OpMany<T>>(op: &O, x: &[&Tensor<T>]) -> Result<Tensor<T>> {
+    let (y, _) = forward(op, x)?;
+    Ok(y.with_link(Link::None))
+}
+
+/// Puts on the tape what was computed, and `y` in its place there.
+fn record<T: Float, O: OpMany<T>>(
+    on: Standing<'_>,
+    op: O,
+    x: &[&Tensor<T>],
+    mut y: Tensor<T>,
+    mut saved: O::Saved,
+) -> Tensor<T> {
+    *y.link_slot() = Link::None;
     mark_output(&mut saved, &y);
-    let inputs: SmallVec<[u32; 4]> = x.iter().map(|t| TapeCore::id_of(t.link())).collect();
-    let shapes = x.iter().map(|t| short(t.shape())).collect();
-    let link = TapeCore::push_op(
-        &tape,
-        Node::Op { inputs, op: Arc::new(Record { op, saved, shapes }) },
-        y.shape(),
-    );
-    Ok(y.with_link(link))
+    let (mut inputs, mut shapes) = (SmallVec::new(), SmallVec::new());
+    for x in x {
+        inputs.push(TapeCore::id_of(x.link()));
+        shapes.push(short(x.shape()));
+    }
+    let node = Node::Op { inputs, op: Arc::new(Record { op, saved, shapes }) };
+    let link = on.push(node, y.shape());
+    y.with_link(link)
 }
 
 /// [`apply`] for an operation of one input whose forward rule accepts every tensor.
@@ -564,13 +588,17 @@ fn mark_output<S: Saved, T: Float>(saved: &mut S, y: &Tensor<T>) {
 }
 
 /// The tape that the recorded inputs share; `None` if no input is recorded.
-fn common_tape<T: Float>(op: &'static str, x: &[&Tensor<T>]) -> Result<Option<TapeCore>> {
-    let mut found: Option<TapeCore> = None;
+#[inline]
+fn common_tape<'a, T: Float>(
+    op: &'static str,
+    x: &[&'a Tensor<T>],
+) -> Result<Option<Standing<'a>>> {
+    let mut found: Option<Standing<'a>> = None;
     for t in x {
-        if let Some(tape) = TapeCore::of(t.link()) {
+        if let Some(on) = Standing::of(t.link()) {
             match &found {
-                None => found = Some(tape),
-                Some(f) if f.same(&tape) => {}
+                None => found = Some(on),
+                Some(f) if f.same(&on) => {}
                 Some(_) => return Err(Error::TapesMixed { op }),
             }
         }

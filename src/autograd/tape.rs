@@ -1,5 +1,6 @@
 //! The list of what was computed, in order.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
@@ -56,14 +57,64 @@ struct Inner {
     state: Mutex<State>,
 }
 
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held can leave nothing half done: every change is one push.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a node whose output has this shape and returns its place; a summary that asked for notes gets one for each input.
+    fn push(&self, node: Node, shape: &[usize]) -> u32 {
+        let mut state = self.lock();
+        let id = if state.consumed { NOWHERE } else { state.nodes.len() as u32 };
+        if let Some(notes) = &mut state.notes {
+            notes.extend(node.inputs().iter().map(|&i| (i, shape.to_vec())));
+        }
+        if id != NOWHERE {
+            state.nodes.push(node);
+            if profile::on() {
+                state.layers.extend(profile::current_layer().map(|layer| (id, layer)));
+            }
+        }
+        id
+    }
+}
+
+/// The tape that a tensor stands on, seen through the tensor's link: an operation looks at it for each input, and counting
+/// references would cost more than looking.
+#[derive(Clone, Copy)]
+pub(crate) struct Standing<'a> {
+    tape: &'a Arc<dyn Any + Send + Sync>,
+    inner: &'a Inner,
+}
+
+impl<'a> Standing<'a> {
+    #[inline]
+    pub(crate) fn of(link: &'a Link) -> Option<Self> {
+        match link {
+            Link::Node { tape, .. } => Some(Standing { tape, inner: tape.downcast_ref()? }),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        std::ptr::eq(self.inner, other.inner)
+    }
+
+    /// Appends the node of an operation whose output has this shape, and returns the link to it; as [`TapeCore::push`].
+    pub(crate) fn push(&self, node: Node, shape: &[usize]) -> Link {
+        let id = self.inner.push(node, shape);
+        Link::Node { tape: self.tape.clone(), id }
+    }
+}
+
 /// A shared handle to the list; tensors hold it in their link.
 #[derive(Clone)]
 pub(crate) struct TapeCore(Arc<Inner>);
 
 impl TapeCore {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while the lock was held can leave nothing half done: every change is one push.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(crate) fn same(&self, other: &Self) -> bool {
@@ -88,24 +139,7 @@ impl TapeCore {
     /// Appends a node and returns the link to it. On a consumed tape nothing is kept: the link leads nowhere, and
     /// `backward` says so.
     pub(crate) fn push(tape: &TapeCore, node: Node) -> Link {
-        TapeCore::push_op(tape, node, &[])
-    }
-
-    /// [`push`](Self::push) for an operation whose output has this shape; a summary that asked for notes gets one for each input.
-    pub(crate) fn push_op(tape: &TapeCore, node: Node, shape: &[usize]) -> Link {
-        let mut state = tape.lock();
-        let id = if state.consumed { NOWHERE } else { state.nodes.len() as u32 };
-        if let Some(notes) = &mut state.notes {
-            notes.extend(node.inputs().iter().map(|&i| (i, shape.to_vec())));
-        }
-        if id != NOWHERE {
-            state.nodes.push(node);
-            if profile::on() {
-                state.layers.extend(profile::current_layer().map(|layer| (id, layer)));
-            }
-        }
-        drop(state);
-        tape.link(id)
+        tape.link(tape.0.push(node, &[]))
     }
 
     /// The operation at a place and its inputs; `None` for a leaf.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::autograd::{Gradients, ParamId, TapeCore};
@@ -28,17 +29,40 @@ use crate::tensor::Tensor;
 pub struct Param<T: Float = f32> {
     id: ParamId,
     value: Tensor<T>,
-    path: Arc<RwLock<Box<str>>>,
+    path: Arc<Path>,
+}
+
+/// Where a parameter stands, as far as walks have told.
+#[derive(Default)]
+struct Path {
+    text: RwLock<Box<str>>,
+    /// The length of the text, so that the many walks that find nothing new need not lock.
+    len: AtomicUsize,
+}
+
+impl Path {
+    fn read(&self) -> Option<String> {
+        let text = self.text.read().unwrap_or_else(PoisonError::into_inner);
+        (!text.is_empty()).then(|| text.to_string())
+    }
+
+    /// Takes a path if it is longer than the one that is there.
+    fn improve(&self, path: &str) {
+        if path.len() <= self.len.load(Relaxed) {
+            return;
+        }
+        let mut text = self.text.write().unwrap_or_else(PoisonError::into_inner);
+        if path.len() > text.len() {
+            *text = path.into();
+            self.len.store(path.len(), Relaxed);
+        }
+    }
 }
 
 impl<T: Float> Param<T> {
     /// A new parameter with these values.
     pub fn new(value: Tensor<T>) -> Self {
-        Param {
-            id: ParamId::fresh(),
-            value: value.detach(),
-            path: Arc::new(RwLock::new("".into())),
-        }
+        Param { id: ParamId::fresh(), value: value.detach(), path: Arc::default() }
     }
 
     /// A parameter whose values are computed from something else and stay recorded: weights that another network makes, or that a step of
@@ -72,16 +96,12 @@ impl<T: Float> Param<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn path(&self) -> Option<String> {
-        let path = self.path.read().unwrap_or_else(PoisonError::into_inner);
-        (!path.is_empty()).then(|| path.to_string())
+        self.path.read()
     }
 
     /// Remembers where a walk met it. The longest path is the one from the root: a part of a model may be walked by itself.
     pub(super) fn met_at(&self, path: &str) {
-        let known = self.path.read().unwrap_or_else(PoisonError::into_inner).len();
-        if path.len() > known {
-            *self.path.write().unwrap_or_else(PoisonError::into_inner) = path.into();
-        }
+        self.path.improve(path);
     }
 
     /// Tells a summary what the layer of this parameter gives, where that is more than one operation.

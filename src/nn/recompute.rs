@@ -97,6 +97,7 @@ where
     F: Fn(&M, [&Tensor<T>; N]) -> Result<Tensor<T>> + Send + Sync + 'static,
 {
     type Saved = Vec<Tensor<T>>;
+    type Gradients = Vec<Option<Tensor<T>>>;
     const TRANSPARENT: bool = true;
 
     fn name(&self) -> &'static str {

@@ -3,7 +3,7 @@
 //! Backward, with all leading axes taken as one of size m: dx = g·W, dW = gᵀ·x, db = the column sums of g.
 //! Each is one matrix product that takes its operands at their strides; the bias is added where the product is written.
 
-use crate::autograd::{OpMany, apply_many};
+use crate::autograd::{OpMany, apply_array};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::kernel::gemm::{Bias, Epilogue, MatRef, gemm};
@@ -58,6 +58,7 @@ fn last_axis(shape: &[usize]) -> String {
 
 impl<T: Float> OpMany<T> for Linear {
     type Saved = (Tensor<T>, Tensor<T>);
+    type Gradients = [Option<Tensor<T>>; 3];
 
     fn name(&self) -> &'static str {
         self.name
@@ -65,25 +66,19 @@ impl<T: Float> OpMany<T> for Linear {
 
     fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, Self::Saved)> {
         let Sizes { m, k, n } = self.check(x)?;
-        let rows = flat(x[0], m, k);
-        let bias = x.get(2).map(|b| b.dense());
-        let bias = bias.as_ref().and_then(Tensor::as_slice).map_or(Bias::None, Bias::Col);
+        let mut copies = [None, None];
+        let [rows, bias_copy] = &mut copies;
+        let rows = flat(x[0], m, k, rows);
+        let bias = match x.get(2) {
+            None => Bias::None,
+            Some(b) => Bias::Col(b.elements(bias_copy)),
+        };
         let mut shape: Dims = crate::tensor::short(x[0].shape());
         if let Some(last) = shape.last_mut() {
             *last = n;
         }
         let y = Tensor::try_build(self.name, &shape, |out| {
-            gemm(
-                m,
-                k,
-                n,
-                matrix(&rows),
-                matrix(x[1]).t(),
-                out,
-                n,
-                false,
-                Epilogue { bias, relu: false },
-            );
+            gemm(m, k, n, rows, matrix(x[1]).t(), out, n, false, Epilogue { bias, relu: false });
         })?;
         Ok((y, (x[0].clone(), x[1].clone())))
     }
@@ -93,15 +88,18 @@ impl<T: Float> OpMany<T> for Linear {
         (x, weight): Self::Saved,
         g: Tensor<T>,
         needs: &[bool],
-    ) -> Result<Vec<Option<Tensor<T>>>> {
+    ) -> Result<Self::Gradients> {
         let (n, k) = (weight.shape()[0], weight.shape()[1]);
         let m = x.shape()[..x.rank() - 1].iter().product();
-        let g = flat(&g, m, n);
-        let dx = needs[0].then(|| product(matrix(&g), matrix(&weight), [m, n, k], x.shape()));
-        let dw = needs[1]
-            .then(|| product(matrix(&g).t(), matrix(&flat(&x, m, k)), [n, m, k], weight.shape()));
-        let db = needs.get(2).map(|&needed| needed.then(|| column_sums(&g)));
-        Ok([dx, dw].into_iter().chain(db).collect())
+        let mut copies = [None, None];
+        let [g_copy, x_copy] = &mut copies;
+        let rows = flat(&g, m, n, g_copy);
+        let dx = needs[0].then(|| product(rows, matrix(&weight), [m, n, k], x.shape()));
+        let dw =
+            needs[1].then(|| product(rows.t(), flat(&x, m, k, x_copy), [n, m, k], weight.shape()));
+        let db = needs.get(2) == Some(&true);
+        let db = db.then(|| column_sums(g_copy.as_ref().unwrap_or(&g), m, n));
+        Ok([dx, dw, db])
     }
 
     fn vjp_recorded(
@@ -109,12 +107,12 @@ impl<T: Float> OpMany<T> for Linear {
         (x, weight): Self::Saved,
         g: Tensor<T>,
         needs: &[bool],
-    ) -> Result<Vec<Option<Tensor<T>>>> {
+    ) -> Result<Self::Gradients> {
         let (n, k) = (weight.shape()[0], weight.shape()[1]);
         let m: usize = x.shape()[..x.rank() - 1].iter().product();
         let g = g.reshape([m, n])?;
-        let mut d = vec![None; needs.len()];
-        for (i, d) in d.iter_mut().enumerate().filter(|(i, _)| needs[*i]) {
+        let mut d = [const { None }; 3];
+        for (i, (d, _)) in d.iter_mut().zip(needs).enumerate().filter(|(_, (_, needed))| **needed) {
             *d = Some(match i {
                 0 => g.matmul(&weight)?.reshape(x.shape())?,
                 1 => g.t()?.matmul(&x.reshape([m, k])?)?,
@@ -144,15 +142,20 @@ fn product<T: Float>(
     Tensor::build(shape, |out| gemm(m, k, n, a, b, out, n, false, Epilogue::NONE))
 }
 
-/// All axes but the last as one, without a copy where the layout allows.
-fn flat<T: Float>(x: &Tensor<T>, rows: usize, cols: usize) -> Tensor<T> {
-    match x.layout().reshape(&[rows, cols]) {
-        Some(layout) => x.with_layout(layout),
-        None => {
-            let dense = x.dense();
-            let layout = crate::tensor::Layout::dense(&[rows, cols]);
-            dense.with_layout(layout)
-        }
+/// All axes but the last as one. Where the layout does not allow that, of a dense copy that is put in `copy`.
+fn flat<'a, T: Float>(
+    x: &'a Tensor<T>,
+    rows: usize,
+    cols: usize,
+    copy: &'a mut Option<Tensor<T>>,
+) -> MatRef<'a, T> {
+    let l = x.layout();
+    if l.is_dense() {
+        return MatRef::new(x.buffer(), l.offset, cols as isize, 1);
+    }
+    match l.reshape(&[rows, cols]) {
+        Some(l) => MatRef::new(x.buffer(), l.offset, l.strides[0], l.strides[1]),
+        None => MatRef::new(copy.insert(x.copy()).buffer(), 0, cols as isize, 1),
     }
 }
 
@@ -161,11 +164,13 @@ fn matrix<T: Float>(x: &Tensor<T>) -> MatRef<'_, T> {
     MatRef::new(x.buffer(), x.layout().offset, x.strides()[0], x.strides()[1])
 }
 
-/// The sum of the rows.
-fn column_sums<T: Float>(g: &Tensor<T>) -> Tensor<T> {
-    Tensor::build(&g.shape()[1..], |out| match g.len() {
-        0 => out.fill(T::ZERO),
-        _ => reduce::fold(reduce::Sum, g.buffer(), g.layout(), &[0], out),
+/// The sum of the rows of a tensor that can be seen as a matrix of this size.
+fn column_sums<T: Float>(g: &Tensor<T>, rows: usize, cols: usize) -> Tensor<T> {
+    Tensor::build(&[cols], |out| match g.layout().reshape(&[rows, cols]) {
+        Some(layout) if rows > 0 && cols > 0 => {
+            reduce::fold(reduce::Sum, g.buffer(), &layout, &[0], out);
+        }
+        _ => out.fill(T::ZERO),
     })
 }
 
@@ -177,8 +182,8 @@ pub(crate) fn linear<T: Float>(
     bias: Option<&Tensor<T>>,
 ) -> Result<Tensor<T>> {
     match bias {
-        Some(bias) => apply_many(Linear { name }, &[x, weight, bias]),
-        None => apply_many(Linear { name }, &[x, weight]),
+        Some(bias) => apply_array(Linear { name }, [x, weight, bias]),
+        None => apply_array(Linear { name }, [x, weight]),
     }
 }
 

@@ -251,6 +251,7 @@ struct Weighted {
 impl<T: Float> OpMany<T> for Weighted {
     /// The inputs.
     type Saved = Vec<Tensor<T>>;
+    type Gradients = Vec<Option<Tensor<T>>>;
     fn name(&self) -> &'static str {
         OP
     }

@@ -233,19 +233,29 @@ impl<R: Rule> Optimizer<R> {
         if value.as_slice().is_none() {
             *value = value.dense();
         }
-        let mut g = if g.as_slice().is_some() { g.clone() } else { g.dense() };
+        let dense;
+        let mut g = match g.as_slice() {
+            Some(_) => g,
+            None => {
+                dense = g.dense();
+                &dense
+            }
+        };
+        let penalized;
         if settings.l1 > 0.0 {
             let lambda = if rule.maximizes() { -settings.l1 } else { settings.l1 };
-            g = add_signs(&g, value, T::of(lambda));
+            penalized = add_signs(g, value, T::of(lambda));
+            g = &penalized;
         }
         let grad = g.as_slice().unwrap_or(&[]);
         let (t, numbers, state) = (state.t, &mut state.numbers[..], &mut state.arrays[..]);
-        if value.unique_dense().is_some() {
-            rule.step(Update { t, old: None, new: value.make_mut(), state, numbers, grad });
-        } else {
-            *value = Tensor::build(value.shape(), |new| {
-                rule.step(Update { t, old: value.as_slice(), new, state, numbers, grad });
-            });
+        match value.unique_dense() {
+            Some(new) => rule.step(Update { t, old: None, new, state, numbers, grad }),
+            None => {
+                *value = Tensor::build(value.shape(), |new| {
+                    rule.step(Update { t, old: value.as_slice(), new, state, numbers, grad });
+                });
+            }
         }
         if settings.max_norm.is_finite() && value.rank() >= 2 {
             limit_rows(value, 0, settings.max_norm);

@@ -3,6 +3,7 @@
 //! Index `[i0, i1, …]` stands at `offset + i0 * strides[0] + i1 * strides[1] + …`. A stride may be 0 (an expanded axis) or negative
 //! (a flipped one). Every index inside the shape lies inside the buffer; that is checked where a layout is made and kept by
 //! every method here.
+#![allow(unsafe_code)]
 
 use smallvec::SmallVec;
 
@@ -41,7 +42,16 @@ pub(crate) struct Layout {
 impl Clone for Layout {
     #[inline]
     fn clone(&self) -> Self {
-        Layout { shape: short(&self.shape), strides: short(&self.strides), offset: self.offset }
+        if self.shape.spilled() || self.strides.spilled() {
+            return Layout {
+                shape: short(&self.shape),
+                strides: short(&self.strides),
+                offset: self.offset,
+            };
+        }
+        // SAFETY: a list that has not spilled is plain integers inside the struct and owns no memory, so that a copy of its bytes is a
+        // clone; and so is the offset.
+        unsafe { std::ptr::read(self) }
     }
 }
 
@@ -59,15 +69,31 @@ pub(crate) fn numel(op: &'static str, shape: &[usize]) -> Result<usize> {
 }
 
 /// Row-major strides. A size-1 or size-0 axis gets the stride it would have in the dense array.
+#[inline]
 fn dense_strides(shape: &[usize]) -> Strides {
-    let mut strides: Strides = short(&[0; INLINE][..shape.len().min(INLINE)]);
-    strides.resize(shape.len(), 0);
-    let mut step = 1isize;
-    for (s, &d) in strides.iter_mut().zip(shape).rev() {
-        *s = step;
-        step = step.wrapping_mul(d.max(1) as isize);
+    let times = |step: isize, d: usize| step.wrapping_mul(d.max(1) as isize);
+    // Written out by rank for the reason given at `short`.
+    match *shape {
+        [] => SmallVec::new(),
+        [_] => SmallVec::from_buf_and_len([1, 0, 0, 0], 1),
+        [_, b] => SmallVec::from_buf_and_len([times(1, b), 1, 0, 0], 2),
+        [_, b, c] => {
+            let step = times(1, c);
+            SmallVec::from_buf_and_len([times(step, b), step, 1, 0], 3)
+        }
+        [_, b, c, d] => {
+            let inner = times(1, d);
+            let step = times(inner, c);
+            SmallVec::from_buf_and_len([times(step, b), step, inner, 1], 4)
+        }
+        _ => {
+            let mut strides: Strides = SmallVec::from_elem(1, shape.len());
+            for i in (0..shape.len() - 1).rev() {
+                strides[i] = times(strides[i + 1], shape[i + 1]);
+            }
+            strides
+        }
     }
-    strides
 }
 
 /// Turns an axis that may count from the end into an index.
@@ -136,7 +162,7 @@ impl Layout {
     pub(crate) fn reshape(&self, shape: &[usize]) -> Option<Layout> {
         if self.is_dense() || self.len() == 0 {
             return Some(Layout {
-                shape: shape.into(),
+                shape: short(shape),
                 strides: dense_strides(shape),
                 offset: self.offset,
             });

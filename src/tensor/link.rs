@@ -18,6 +18,11 @@ pub(crate) enum Link {
 }
 
 impl Link {
+    /// Input number `i`.
+    pub(crate) fn input(i: usize) -> Self {
+        Link::Input(i as u32)
+    }
+
     pub(crate) fn is_node(&self) -> bool {
         matches!(self, Link::Node { .. })
     }

@@ -8,6 +8,7 @@ mod block;
 mod create;
 mod display;
 mod layout;
+mod lent;
 mod link;
 mod peak;
 mod pool;
@@ -17,6 +18,7 @@ mod shape_arg;
 pub(crate) use block::{Block, Storage};
 pub use layout::Dims;
 pub(crate) use layout::{Layout, axis, broadcast, numel, short};
+pub(crate) use lent::Lent;
 pub(crate) use link::Link;
 pub(crate) use peak::PeakWatch;
 pub use pool::{MemoryStats, clear_cache, stats};
@@ -189,6 +191,12 @@ impl<T: Element> Tensor<T> {
     /// This tensor if it is dense, else a dense copy. Not on any tape.
     pub(crate) fn dense(&self) -> Self {
         if self.layout.is_dense() { self.detach() } else { self.copy() }
+    }
+
+    /// The elements in row-major order: where they do not stand so, those of a copy that is put in `copy`.
+    pub(crate) fn elements<'a>(&'a self, copy: &'a mut Option<Self>) -> &'a [T] {
+        let dense = if self.layout.is_dense() { self } else { copy.insert(self.copy()) };
+        dense.as_slice().unwrap_or(&[])
     }
 
     /// The same elements, not on any tape: gradients stop here.

@@ -31,10 +31,10 @@ const SLACK: usize = 1 << 20;
 /// How far a thread's own account of small blocks may drift from the common one: an atomic operation costs as much as the rest of handing
 /// out such a block.
 const LOT: isize = 64 << 10;
-/// Classes to a power of two, for small and for large blocks.
-const STEPS: [usize; 2] = [4, 16];
-const SMALL_CLASSES: usize = STEPS[0] * 16;
-const CLASSES: usize = SMALL_CLASSES + STEPS[1] * 64;
+/// Classes to a power of two, for small and for large blocks, as powers of two themselves.
+const LOG_STEPS: [u32; 2] = [2, 4];
+const SMALL_CLASSES: usize = 16 << LOG_STEPS[0];
+const CLASSES: usize = SMALL_CLASSES + (64 << LOG_STEPS[1]);
 
 /// Class for a request, so that [`size_of_class`] is at least `bytes`; `None` when the size does not fit the address range.
 fn class_of(bytes: usize) -> Option<usize> {
@@ -42,19 +42,20 @@ fn class_of(bytes: usize) -> Option<usize> {
     if bytes > isize::MAX as usize / 2 {
         return None;
     }
-    let (first, steps) = if bytes <= SMALL { (0, STEPS[0]) } else { (SMALL_CLASSES, STEPS[1]) };
-    // The power of two at or below, then the steps above it; a full set of steps is the next power.
-    let p = bytes.ilog2() as usize;
-    let step = (bytes - (1 << p)).div_ceil(((1usize << p) / steps).max(1));
-    Some(first + steps * p + step)
+    let (first, log) =
+        if bytes <= SMALL { (0, LOG_STEPS[0]) } else { (SMALL_CLASSES, LOG_STEPS[1]) };
+    // The power of two at or below (at least ALIGN), then the steps above it; a full set of steps is the next power.
+    let p = bytes.ilog2();
+    let step = (bytes - (1 << p) + (1 << (p - log)) - 1) >> (p - log);
+    Some(first + ((p as usize) << log) + step)
 }
 
 /// The bytes of a block of a class.
 fn size_of_class(class: usize) -> usize {
-    let (first, steps) =
-        if class < SMALL_CLASSES { (0, STEPS[0]) } else { (SMALL_CLASSES, STEPS[1]) };
-    let (p, step) = ((class - first) / steps, (class - first) % steps);
-    ((1usize << p) + step * ((1usize << p) / steps)).next_multiple_of(ALIGN)
+    let (first, log) =
+        if class < SMALL_CLASSES { (0, LOG_STEPS[0]) } else { (SMALL_CLASSES, LOG_STEPS[1]) };
+    let (p, step) = ((class - first) >> log, (class - first) & ((1 << log) - 1));
+    ((1usize << p) + ((step << p) >> log)).next_multiple_of(ALIGN)
 }
 
 struct Ptr(NonNull<u8>);
@@ -127,6 +128,26 @@ impl Local {
         }
     }
 
+    /// A kept block of a small class.
+    fn take(&mut self, class: usize) -> Option<NonNull<u8>> {
+        let p = self.lists[class].pop()?;
+        let bytes = size_of_class(class) as isize;
+        self.add(bytes, -bytes);
+        Some(p.0)
+    }
+
+    /// Keeps a block of a small class, if there is room.
+    fn keep(&mut self, class: usize, p: NonNull<u8>) -> bool {
+        let list = &mut self.lists[class];
+        if list.len() == SMALL_KEEP {
+            return false;
+        }
+        list.push(Ptr(p));
+        let bytes = size_of_class(class) as isize;
+        self.add(-bytes, bytes);
+        true
+    }
+
     fn settle(&mut self) {
         ACCOUNT.add(std::mem::take(&mut self.live), std::mem::take(&mut self.kept));
     }
@@ -161,7 +182,10 @@ pub(crate) fn take(bytes: usize) -> Option<(NonNull<u8>, usize)> {
     let class = class_of(bytes)?;
     let size = size_of_class(class);
     let kept = if size <= SMALL {
-        LOCAL.try_with(|l| l.borrow_mut().lists[class].pop()).ok().flatten()
+        if let Ok(Some(p)) = LOCAL.try_with(|l| l.borrow_mut().take(class)) {
+            return Some((p, class));
+        }
+        None
     } else {
         shared().lists[class].pop()
     };
@@ -170,16 +194,8 @@ pub(crate) fn take(bytes: usize) -> Option<(NonNull<u8>, usize)> {
         Some(p) => (p.0, -bytes),
         None => (fresh(class, size)?, 0),
     };
-    book(size, bytes, from_kept);
+    ACCOUNT.add(bytes, from_kept);
     Some((p, class))
-}
-
-/// Books a change of live and kept bytes by a block of this size.
-fn book(size: usize, live: isize, kept: isize) {
-    let small = size <= SMALL && LOCAL.try_with(|l| l.borrow_mut().add(live, kept)).is_ok();
-    if !small {
-        ACCOUNT.add(live, kept);
-    }
 }
 
 /// The lists of large blocks. A panic while they were locked cannot have left them half changed: each change is one push or pop.
@@ -222,20 +238,13 @@ fn trim(shared: &mut Shared, more: usize) {
 /// `p` and `class` come from one call of [`take`], and nothing refers to the block any more.
 pub(crate) unsafe fn give(p: NonNull<u8>, class: usize) {
     let size = size_of_class(class);
-    let (p, bytes) = (Ptr(p), size as isize);
-    book(size, -bytes, bytes);
-    if size <= SMALL {
-        let mut p = Some(p);
-        let _ = LOCAL.try_with(|l| {
-            let list = &mut l.borrow_mut().lists[class];
-            if list.len() < SMALL_KEEP {
-                list.extend(p.take());
-            }
-        });
-        if let Some(p) = p {
-            free_to_system(p, size);
-        }
+    if size <= SMALL && LOCAL.try_with(|l| l.borrow_mut().keep(class, p)) == Ok(true) {
         return;
+    }
+    let (p, bytes) = (Ptr(p), size as isize);
+    ACCOUNT.add(-bytes, bytes);
+    if size <= SMALL {
+        return free_to_system(p, size);
     }
     let mut shared = shared();
     if ACCOUNT.live() + ACCOUNT.kept() > shared.bound() {

@@ -155,11 +155,11 @@ impl<T: Float, F: Pointwise<T>> Op<T, 2> for Loss<F> {
         if self.reduction == Reduction::None {
             return Ok((zip(F::NAME, Value(self.f), x, t)?, kept));
         }
-        let (x, t) = (x.dense(), t.dense());
-        let (a, b) = (x.as_slice().unwrap_or(&[]), t.as_slice().unwrap_or(&[]));
-        let sum = pair::sum(Value(self.f), a, b);
+        let mut copies = [None, None];
+        let [a, b] = &mut copies;
+        let sum = pair::sum(Value(self.f), x.elements(a), t.elements(b));
         let y = match self.reduction {
-            Reduction::Mean => sum / T::of(a.len() as f64),
+            Reduction::Mean => sum / T::of(x.len() as f64),
             _ => sum,
         };
         Ok((Tensor::scalar(y), kept))

@@ -179,6 +179,7 @@ impl PlaneNorm {
 impl<T: Float> OpMany<T> for PlaneNorm {
     /// Input and weight.
     type Saved = (Tensor<T>, Option<Tensor<T>>);
+    type Gradients = Vec<Option<Tensor<T>>>;
     fn name(&self) -> &'static str {
         self.name
     }

@@ -38,6 +38,7 @@ impl<const CENTRE: bool> RowNorm<CENTRE> {
 impl<T: Float, const CENTRE: bool> OpMany<T> for RowNorm<CENTRE> {
     /// Input, weight, and mean and 1 / √(v + ε) of each row.
     type Saved = (Tensor<T>, Option<Tensor<T>>, Tensor<T>);
+    type Gradients = Vec<Option<Tensor<T>>>;
     fn name(&self) -> &'static str {
         self.name
     }

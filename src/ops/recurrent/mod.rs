@@ -315,6 +315,7 @@ fn initial<T: Float>(given: Option<&Tensor<T>>, direction: usize, block: &mut [T
 
 impl<T: Float> OpMany<T> for Recurrent<T> {
     type Saved = KeptAll<T>;
+    type Gradients = Vec<Option<Tensor<T>>>;
 
     fn name(&self) -> &'static str {
         match self.sizes.cell {

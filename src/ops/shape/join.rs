@@ -32,6 +32,7 @@ impl Concat {
 
 impl<T: Float> OpMany<T> for Concat {
     type Saved = ();
+    type Gradients = Vec<Option<Tensor<T>>>;
     const COMPOSED: bool = true;
     fn name(&self) -> &'static str {
         "concat"
