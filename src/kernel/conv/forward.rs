@@ -3,6 +3,7 @@
 use super::Conv;
 use super::panels::{Place, for_images};
 use super::planes::Planes;
+use super::pointwise;
 use super::scratch::{PLANES, with};
 use super::shifted::{Shifted, with_packed};
 use super::winograd::{Filters, Winograd};
@@ -28,6 +29,9 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
     if let Some(job) = Winograd::forward(c) {
         let filters = Filters { weight: w, row: 9 * c.c_in, column: 9, turned: false };
         return job.run(x, filters, 9 * c.c_in * c.c_out, bias, y);
+    }
+    if pointwise::suits::<T>(c) {
+        return pointwise::forward(c, x, w, bias, y);
     }
     let pad = c.pad.map(|p| p.map(|v| v as isize));
     let planes = Planes::new(c.input, pad, c.stride).for_window(c.kernel);

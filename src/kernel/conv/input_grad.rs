@@ -8,6 +8,7 @@ use super::Conv;
 use super::forward::MANY;
 use super::panels::{Place, for_images};
 use super::planes::Planes;
+use super::pointwise;
 use super::scratch::{PHASES, PLANES, with};
 use super::shifted::{Shifted, with_packed};
 use super::winograd::{Filters, Winograd};
@@ -69,6 +70,9 @@ pub(crate) fn input_grad<T: Float>(c: &Conv, g: &[T], w: &[T], dx: &mut [T]) {
     if let Some(job) = Winograd::input_grad(c) {
         let filters = Filters { weight: w, row: 9, column: 9 * c.c_in, turned: true };
         return job.run(g, filters, 9 * c.c_in * c.c_out, None, dx);
+    }
+    if pointwise::suits::<T>(c) {
+        return pointwise::input_grad(c, g, w, dx);
     }
     let axes = [phases(c, 0), phases(c, 1)];
     let pad = [padding(c, 0, &axes[0]), padding(c, 1, &axes[1])];

@@ -11,6 +11,7 @@
 //! | `halves.rs`, `pairs.rs` | even and odd elements of rows |
 //! | `shifted.rs` | a convolution as a matrix product over such planes, without im2col |
 //! | `panels.rs` | the same, pixels copied together first where rows of them would leave registers half empty |
+//! | `pointwise.rs` | windows of one pixel: products of the image where it lies |
 //! | `winograd/` | windows of 3 by 3 in fewer multiplications |
 //! | `forward.rs`, `input_grad.rs` | both are that product: the second with the weight turned around |
 //! | `weight_grad.rs` | products over positions, summed over groups of images in a fixed order |
@@ -30,6 +31,7 @@ mod input_grad;
 mod pairs;
 mod panels;
 mod planes;
+mod pointwise;
 #[cfg(test)]
 pub(crate) mod reference;
 pub(crate) mod routines;

@@ -20,6 +20,7 @@ use std::ops::Range;
 
 use super::Conv;
 use super::planes::{Planes, SLACK};
+use super::pointwise;
 use super::routines::{Correlate, DOT_COLS, Dots, MOST_TAPS, Rows};
 use super::scratch::{PLANES, RESULT, SUMS, with};
 use super::winograd;
@@ -61,6 +62,10 @@ pub(crate) fn weight_grad<T: Float>(
         return;
     }
     let dw = match dw {
+        Some(dw) if pointwise::suits::<T>(c) => {
+            pointwise::weight_grad(c, x, g, dw);
+            None
+        }
         Some(dw) => (!winograd::weight_grad(c, x, g, dw)).then_some(dw),
         None => None,
     };
