@@ -1,12 +1,12 @@
 //! The output of a convolution.
 
-use super::Conv;
 use super::panels::{Place, for_images};
 use super::planes::Planes;
 use super::pointwise;
 use super::scratch::{PLANES, with};
 use super::shifted::{Shifted, with_packed};
 use super::winograd::{Filters, Winograd};
+use super::{Conv, few};
 use crate::float::Float;
 use crate::kernel::par::{self, SyncPtr};
 use crate::kernel::simd::isa;
@@ -29,6 +29,9 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
     if let Some(job) = Winograd::forward(c) {
         let filters = Filters { weight: w, row: 9 * c.c_in, column: 9, turned: false };
         return job.run(x, filters, 9 * c.c_in * c.c_out, bias, y);
+    }
+    if few::suits(c) {
+        return few::forward(c, x, w, bias, y);
     }
     if pointwise::suits::<T>(c) {
         return pointwise::forward(c, x, w, bias, y);
@@ -121,7 +124,7 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
 }
 
 /// Where each element `(channel, ky, kx)` of the window stands for output pixel 0.
-fn offsets(c: &Conv, planes: &Planes) -> Vec<isize> {
+pub(super) fn offsets(c: &Conv, planes: &Planes) -> Vec<isize> {
     let [kh, kw] = c.kernel;
     let mut offs = Vec::with_capacity(c.c_in * kh * kw);
     for channel in 0..c.c_in {

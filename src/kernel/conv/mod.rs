@@ -11,6 +11,7 @@
 //! | `halves.rs`, `pairs.rs` | even and odd elements of rows |
 //! | `shifted.rs` | a convolution as a matrix product over such planes, without im2col |
 //! | `panels.rs` | the same, pixels copied together first where rows of them would leave registers half empty |
+//! | `few.rs` | few pixels: dot products of the weight where it lies |
 //! | `pointwise.rs` | windows of one pixel: products of the image where it lies |
 //! | `winograd/` | windows of 3 by 3 in fewer multiplications |
 //! | `forward.rs`, `input_grad.rs` | both are that product: the second with the weight turned around |
@@ -25,6 +26,7 @@
 // An operand is a pointer, a stride and a length; loops over rows of registers run in step with pointers.
 #![allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 
+mod few;
 mod forward;
 mod halves;
 mod input_grad;

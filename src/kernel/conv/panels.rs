@@ -22,8 +22,10 @@ use crate::kernel::simd::{Kernel, dispatch, isa};
 
 /// Length of the blocks that the sum is cut into: a panel of them stays in a first-level cache.
 const BLOCK: usize = 256;
-/// Pixels that meet a tile's rows of the left matrix before the next ones do.
-const PIXELS: usize = 192;
+/// Pixels that meet a tile's rows of the left matrix before the next ones do: their panels take less than half of a second-level cache.
+const PIXELS: usize = 768;
+/// Pixels of several images that are worth a call of their own.
+const CALL: usize = 192;
 
 /// Pixels that stand one after another, in the planes and in a panel.
 #[derive(Clone, Copy)]
@@ -94,7 +96,7 @@ pub(super) fn for_images<T: Float>(
     ns: f64,
     f: impl Fn(usize, Source<T>, bool) + Sync,
 ) {
-    let chunks = c.batch.div_ceil(PIXELS.div_ceil((out[0] * out[1]).max(1)));
+    let chunks = c.batch.div_ceil(CALL.div_ceil((out[0] * out[1]).max(1)));
     let unit = src.len() / (c.batch * c.groups);
     let call = |i: usize, parallel: bool| {
         let (chunk, group) = (i / c.groups, i % c.groups);
@@ -168,9 +170,11 @@ impl<T: Float> Panels<'_, T> {
         parallel: bool,
     ) {
         assert!(a.len() >= self.m * self.offs.len());
-        let panels = self.pixels().div_ceil(self.width());
+        let panels = self.panels();
         let blocks = panels.div_ceil((PIXELS / self.width()).max(1));
-        let splits = if parallel { (8 / blocks).clamp(1, self.strips().div_ceil(4)) } else { 1 };
+        // Each split copies the pixels for itself: no more of them than there are threads.
+        let splits = if parallel { par::threads_here().div_ceil(blocks) } else { 1 };
+        let splits = splits.min(self.strips().div_ceil(4));
         let to = SyncPtr(place.to);
         let part = |i: usize| {
             let (block, split) = (i / splits, i % splits);
@@ -186,12 +190,26 @@ impl<T: Float> Panels<'_, T> {
         }
     }
 
+    fn panels(&self) -> usize {
+        self.pixels().div_ceil(self.width())
+    }
+
+    /// The first pixel of a panel: all have nearly as many registers.
+    fn panel(&self, i: usize) -> usize {
+        let registers = self.pixels().div_ceil(self.family.lanes);
+        self.pixels().min(registers * i / self.panels().max(1) * self.family.lanes)
+    }
+
+    /// Whether the pixels of a panel stand one after another in the output too.
+    fn direct(&self, place: &Place<T>) -> bool {
+        self.images == 1 && place.column == 1 && place.row == self.out[1]
+    }
+
     /// The pixels of a panel, in pieces of rows.
     fn pieces(&self, panel: usize) -> Vec<Piece> {
         let [height, width] = self.out;
-        let (mut pixel, end) =
-            (panel * self.width(), self.pixels().min((panel + 1) * self.width()));
-        let start = pixel;
+        let (start, end) = (self.panel(panel), self.panel(panel + 1));
+        let mut pixel = start;
         let mut pieces = Vec::new();
         while pixel < end {
             let (y, x) = (pixel / width, pixel % width);
@@ -217,7 +235,8 @@ impl<T: Float> Panels<'_, T> {
     ) {
         let (k, width, lanes) = (self.offs.len(), self.width(), self.family.lanes);
         let (top, bottom) = (self.strip(strips.start), self.strip(strips.end));
-        let sums_len = (bottom - top) * width;
+        let direct = self.direct(&place);
+        let sums_len = if direct { 0 } else { (bottom - top) * width };
         let pieces: Vec<Vec<Piece>> = panels.clone().map(|p| self.pieces(p)).collect();
         let runs: Vec<Vec<Run>> =
             pieces.iter().map(|p| p.iter().map(|p| p.run).collect()).collect();
@@ -246,6 +265,15 @@ impl<T: Float> Panels<'_, T> {
                         let rows = end - first;
                         for (i, runs) in runs.iter().enumerate() {
                             let used = runs.last().map_or(0, |r| r.lane + r.len);
+                            let registers = used.div_ceil(lanes);
+                            let (c, c_rs) = if direct {
+                                let at = first * place.channel + self.panel(panels.start + i);
+                                (place.to.wrapping_add(at), place.channel)
+                            } else {
+                                (sums[i * sums_len + (first - top) * width..].as_mut_ptr(), width)
+                            };
+                            let end_of_sum = direct && k0 + offs.len() == k;
+                            let bias_row = bias.filter(|_| end_of_sum);
                             let tile = Tile {
                                 k: offs.len(),
                                 a: a[first * k + k0 * if self.in_place { 1 } else { rows }..]
@@ -255,22 +283,30 @@ impl<T: Float> Panels<'_, T> {
                                 b: b[i * panel_len..].as_ptr(),
                                 b_rs: width as isize,
                                 offs: std::ptr::null(),
-                                c: sums[i * sums_len + (first - top) * width..].as_mut_ptr(),
-                                c_rs: width as isize,
-                                last: lanes,
+                                c,
+                                c_rs: c_rs as isize,
+                                last: if direct {
+                                    lanes - (registers * lanes - used)
+                                } else {
+                                    lanes
+                                },
                                 accumulate: k0 > 0,
                                 bias_col: std::ptr::null(),
-                                bias_row: std::ptr::null(),
+                                bias_row: bias_row
+                                    .map_or(std::ptr::null(), |b| b[first..end].as_ptr()),
                                 relu: false,
                             };
-                            let registers = used.div_ceil(lanes);
                             // SAFETY: a strip's panel of `a` has `k` columns of `rows`; a panel of `b` has a row of whole registers for
-                            // each offset, and the sums for each row. The family was chosen by a detected instruction set.
+                            // each offset, and the sums for each row, or these pixels of the output are the caller's to give. The
+                            // family was chosen by a detected instruction set.
                             unsafe {
                                 self.family.kernel(rows, registers, BRows::Strided, true)(&tile)
                             };
                         }
                     }
+                }
+                if direct {
+                    return;
                 }
                 for (i, pieces) in pieces.iter().enumerate() {
                     let sums = &sums[i * sums_len..(i + 1) * sums_len];

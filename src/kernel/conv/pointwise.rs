@@ -44,12 +44,8 @@ pub(super) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
     };
     if !strided(c) {
         for g in 0..c.groups {
-            let batch = Batch {
-                count: c.batch,
-                a: 0,
-                b: (c.groups * k * n) as isize,
-                c: c.groups * m * n,
-            };
+            let batch =
+                Batch { count: c.batch, a: 0, b: (c.groups * k * n) as isize, c: c.groups * m * n };
             let (x, y) = (MatRef::rows(&x[g * k * n..], n), &mut y[g * m * n..]);
             gemm_batched(batch, m, k, n, weight(g), x, y, n, false, epilogue(g));
         }
@@ -69,12 +65,8 @@ pub(super) fn input_grad<T: Float>(c: &Conv, g: &[T], w: &[T], dx: &mut [T]) {
     let weight = |i: usize| MatRef::cols(&w[i * m * k..(i + 1) * m * k], m);
     if !strided(c) {
         for i in 0..c.groups {
-            let batch = Batch {
-                count: c.batch,
-                a: 0,
-                b: (c.groups * k * n) as isize,
-                c: c.groups * m * n,
-            };
+            let batch =
+                Batch { count: c.batch, a: 0, b: (c.groups * k * n) as isize, c: c.groups * m * n };
             let (g, dx) = (MatRef::rows(&g[i * k * n..], n), &mut dx[i * m * n..]);
             gemm_batched(batch, m, k, n, weight(i), g, dx, n, false, Epilogue::NONE);
         }

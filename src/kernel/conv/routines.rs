@@ -2,6 +2,7 @@
 //! product are.
 
 use super::halves::{self, Halves};
+use super::pairs::Pairs;
 use super::panels::Gather;
 use super::winograd::pixels::{self, Pixels};
 use super::winograd::tiles::{self, TilesIn, TilesOut};
@@ -19,6 +20,7 @@ pub struct Routines<T: 'static> {
     pub(super) dots: [[DotsFn<T>; DOT_COLS]; 4],
     /// By taps.
     pub(super) correlate: [unsafe fn(&Correlate<T>); MOST_TAPS],
+    pub(super) totals: unsafe fn(&Totals<T>),
     pub(super) gather: unsafe fn(&Gather<T>),
     pub(super) halves: unsafe fn(&Halves<T>),
     pub(super) winograd_in: unsafe fn(&TilesIn<T>),
@@ -207,6 +209,8 @@ pub(super) struct Dots<T> {
     pub acc: *mut T,
     /// Distance between the rows of `acc`, in elements.
     pub acc_row: usize,
+    /// `len` elements that will be needed soon; any address will do.
+    pub next: *const T,
 }
 
 /// # Safety
@@ -221,6 +225,7 @@ unsafe fn dots<V: Vector, const R: usize, const C: usize>(a: &Dots<V::Elem>) {
         let (mut g, mut x) = (a.g, a.x);
         let mut j = 0;
         while j < whole {
+            V::prefetch(a.next.wrapping_add(j));
             let mut xs = [V::zero(); C];
             for t in 0..C {
                 xs[t] = V::load(x.wrapping_add(t * a.x_row));
@@ -254,6 +259,51 @@ unsafe fn dots<V: Vector, const R: usize, const C: usize>(a: &Dots<V::Elem>) {
     }
 }
 
+/// `to[i] = plus + the sum of the lanes of register i`.
+pub(super) struct Totals<T> {
+    pub from: *const T,
+    pub count: usize,
+    pub plus: T,
+    pub to: *mut T,
+}
+
+/// Most lanes of a register.
+const MOST_LANES: usize = 16;
+
+/// # Safety
+/// The processor has the instruction set of `V`. `count` registers are readable at `from`, and as many elements writable at `to`.
+#[inline(always)]
+unsafe fn totals<V: Pairs>(a: &Totals<V::Elem>) {
+    const { assert!(V::LANES <= MOST_LANES) };
+    let mut i = 0;
+    while i < a.count {
+        let count = V::LANES.min(a.count - i);
+        // SAFETY: the caller's promise; only the first `count` lanes are stored.
+        unsafe {
+            let mut sums = [V::zero(); MOST_LANES];
+            for (j, sum) in sums.iter_mut().enumerate().take(count) {
+                *sum = V::load(a.from.add((i + j) * V::LANES));
+            }
+            // Sums of neighbours, again and again: of each two registers the first one's are in the lower half.
+            let mut n = V::LANES;
+            while n > 1 {
+                n /= 2;
+                for j in 0..n {
+                    let (even, odd) = sums[2 * j].split(sums[2 * j + 1]);
+                    sums[j] = even.add(odd);
+                }
+            }
+            let all = sums[0].add(V::splat(a.plus));
+            if count == V::LANES {
+                all.store(a.to.add(i));
+            } else {
+                all.store_part(a.to.add(i), V::mask(count));
+            }
+        }
+        i += V::LANES;
+    }
+}
+
 /// The table of one instruction set.
 macro_rules! routines {
     ($module:ident, $name:ident, $t:ty, $v:ty, dot rows $dot_rows:literal $(, #[$feature:meta])?) => {
@@ -284,6 +334,11 @@ macro_rules! routines {
             unsafe fn correlate<const N: usize>(a: &Correlate<$t>) {
                 // SAFETY: the caller's promise, passed on.
                 unsafe { super::correlate::<$v, N>(a) }
+            }
+            $(#[$feature])?
+            unsafe fn totals(a: &Totals<$t>) {
+                // SAFETY: the caller's promise, passed on.
+                unsafe { super::totals::<$v>(a) }
             }
             $(#[$feature])?
             unsafe fn gather(a: &Gather<$t>) {
@@ -331,6 +386,7 @@ macro_rules! routines {
                     correlate::<8>,
                     correlate::<9>,
                 ],
+                totals,
                 gather,
                 halves,
                 winograd_in,

@@ -394,6 +394,7 @@ impl<'a, T: Float> Plan<'a, T> {
                         len,
                         acc: acc.add(row * acc_row + t * self.lanes),
                         acc_row,
+                        next: g,
                     };
                     (routines.dots[log][cols - 1])(&job);
                 }

@@ -24,11 +24,11 @@ use std::ops::Range;
 
 use super::Conv;
 use super::routines::Routines;
-use super::scratch::{PLANES, RESULT, with};
+use super::scratch::{PLANES, RESULT, WEIGHT, with};
 use crate::float::Float;
 use crate::kernel::gemm::tile::{BRows, Family, Tile};
 use crate::kernel::par::{self, SyncPtr};
-use crate::kernel::simd::{dispatch, isa};
+use crate::kernel::simd::isa;
 use crate::tensor::Block;
 pub(super) use filters::Filters;
 use tiles::{AHEAD, POINTS, TilesIn, TilesOut, line};
@@ -37,9 +37,11 @@ pub(super) use weight_grad::weight_grad;
 /// Fewer channels than this, on either side, and the transforms cost more than they save.
 const CHANNELS: usize = 24;
 /// Fewer tiles than this, and the transform of the weight does.
-const TILES: usize = 64;
+const TILES: usize = 40;
 /// Bytes of a block of transformed tiles: about half of a second-level cache.
 const BLOCK: usize = 1 << 20;
+/// Up to so many panels of tiles are one block. Its strips of the weight are then needed once, and transformed by whoever needs them.
+const FEW: usize = 4;
 
 /// Whether this is the way to compute a convolution, or a gradient of one, whose result (or whose output) has this size.
 fn suits(c: &Conv, output: [usize; 2]) -> bool {
@@ -48,6 +50,13 @@ fn suits(c: &Conv, output: [usize; 2]) -> bool {
         && c.dilation == [1, 1]
         && c.c_in.min(c.c_out) >= CHANNELS
         && c.batch * output[0].div_ceil(2) * output[1].div_ceil(2) >= TILES
+}
+
+/// The weight of a group.
+enum Weight<'a, T> {
+    /// As [`Winograd::transform`] left it.
+    Transformed(&'a [T]),
+    Plain(Filters<'a, T>),
 }
 
 /// A convolution of one group, in whichever direction.
@@ -62,6 +71,8 @@ pub(super) struct Winograd<T: Float> {
     output: [usize; 2],
     /// Tiles below and beside each other.
     tiles: [usize; 2],
+    /// Registers of a panel's rows.
+    registers: usize,
     family: &'static Family<T>,
     routines: &'static Routines<T>,
 }
@@ -87,6 +98,10 @@ impl<T: Float> Winograd<T> {
         output: [usize; 2],
     ) -> Option<Self> {
         let tiles = output.map(|n| n.div_ceil(2));
+        let family = T::family(isa());
+        // Panels of nearly equal width: those of 64 tiles have two registers of 16, not three and one.
+        let registers = (c.batch * tiles[0] * tiles[1]).div_ceil(family.lanes);
+        let registers = registers.div_ceil(registers.div_ceil(family.registers).max(1));
         suits(c, output).then(|| Self {
             columns,
             rows,
@@ -96,7 +111,8 @@ impl<T: Float> Winograd<T> {
             before,
             output,
             tiles,
-            family: T::family(isa()),
+            registers,
+            family,
             routines: T::routines(isa()),
         })
     }
@@ -108,7 +124,7 @@ impl<T: Float> Winograd<T> {
 
     /// Tiles that a panel holds: the columns of a micro-kernel.
     fn width(&self) -> usize {
-        self.family.registers * self.family.lanes
+        self.registers * self.family.lanes
     }
 
     /// Panels of all tiles of a group.
@@ -119,6 +135,11 @@ impl<T: Float> Winograd<T> {
     /// Distance between the points of a panel: not a power of two, so that they do not compete for lines of the cache.
     fn point(&self) -> usize {
         self.columns * self.width() + self.family.lanes
+    }
+
+    /// Distance between rows of the transformed weight.
+    fn step(&self) -> usize {
+        self.columns.next_multiple_of(filters::LANES)
     }
 
     /// Tiles of rows.
@@ -150,18 +171,24 @@ impl<T: Float> Winograd<T> {
         let y_unit = self.rows * self.output[0] * self.output[1];
         assert_eq!(x.len(), self.batch * self.groups * x_unit);
         assert_eq!(y.len(), self.batch * self.groups * y_unit);
-        let mut weight = Block::<T>::stale(POINTS * self.columns * self.rows);
+        let panels = self.panels();
+        let most = (BLOCK / (POINTS * self.point() * size_of::<T>())).max(1);
+        let once = panels <= FEW && panels <= 2 * most;
+        let mut weight = Block::<T>::stale(if once { 0 } else { POINTS * self.step() * self.rows });
         let y = SyncPtr(y.as_mut_ptr());
         for g in 0..self.groups {
             let filters = Filters { weight: &filters.weight[g * group..], ..filters };
-            self.transform(filters, &mut weight);
-            let weight = &*weight;
             let bias = bias.map(|b| &b[g * self.rows..(g + 1) * self.rows]);
             // Blocks that fit the cache, and strips where there are few of them.
-            let panels = self.panels();
-            let most = (BLOCK / (POINTS * self.point() * size_of::<T>())).max(1);
-            let blocks = panels.div_ceil(most).max(panels.min(8));
-            let splits = (8 / blocks).clamp(1, self.strips());
+            let (blocks, splits) = if once {
+                // Each part transforms the tiles for itself: no more of them than there are threads.
+                (1, par::threads_here().min(self.strips()))
+            } else {
+                self.transform(filters, &mut weight);
+                let blocks = panels.div_ceil(most).max(panels.min(8));
+                (blocks, (8 / blocks).clamp(1, self.strips()))
+            };
+            let weight = if once { Weight::Plain(filters) } else { Weight::Transformed(&weight) };
             let parts = blocks * splits;
             let ns = self.panel_ns() * panels as f64 / parts as f64;
             par::for_each(parts, ns, |i| {
@@ -170,23 +197,22 @@ impl<T: Float> Winograd<T> {
                 let strips = self.strips() * split / splits..self.strips() * (split + 1) / splits;
                 // SAFETY: parts have tiles or rows of their own, and with them pixels of the output, which the assertion found to be
                 // of the right size.
-                unsafe { self.block(x, g, weight, bias, panels, strips, y.get()) };
+                unsafe { self.block(x, g, &weight, bias, panels, strips, y.get()) };
             });
         }
     }
 
     /// The weight of a group: for each strip, each point's panel.
     fn transform(&self, filters: Filters<T>, to: &mut [T]) {
-        let each = POINTS * self.columns;
+        let each = POINTS * self.step();
         let to = SyncPtr(to.as_mut_ptr());
-        par::for_each(self.strips(), 20.0 * (self.columns * self.family.rows) as f64, |i| {
+        par::for_each(self.strips(), 4.0 * (self.columns * self.family.rows) as f64, |i| {
             let (first, end) = (self.strip(i), self.strip(i + 1));
             // SAFETY: strips are disjoint, and `to` has `each` elements for each row.
             let to = unsafe {
                 std::slice::from_raw_parts_mut(to.get().add(first * each), (end - first) * each)
             };
-            let rows = end - first;
-            dispatch(filters::Transform { filters, first, rows, columns: self.columns, to });
+            filters.transform(first..end, self.columns, to);
         });
     }
 
@@ -196,13 +222,13 @@ impl<T: Float> Winograd<T> {
         &self,
         x: &[T],
         group: usize,
-        weight: &[T],
+        weight: &Weight<T>,
         bias: Option<&[T]>,
         panels: Range<usize>,
         strips: Range<usize>,
         y: *mut T,
     ) {
-        let (point, size) = (self.point(), POINTS * self.point());
+        let size = POINTS * self.point();
         with(&PLANES, |scratch| {
             // Behind the last point, room for the rows of the image.
             let lines = line(self.tiles[1], self.family.lanes) * self.line_count();
@@ -213,41 +239,71 @@ impl<T: Float> Winograd<T> {
             }
             for strip in strips {
                 let (first, end) = (self.strip(strip), self.strip(strip + 1));
-                let rows = end - first;
-                let u = &weight[first * POINTS * self.columns..end * POINTS * self.columns];
+                let each = POINTS * self.step();
+                let all = first * each..end * each;
                 let bias = bias.map_or(std::ptr::null(), |b| b[first..end].as_ptr());
-                for (v, panel) in v.chunks_exact(size).zip(panels.clone()) {
-                    with(&RESULT, |scratch| {
-                        let m = scratch.get::<T>(POINTS * rows * self.width() + self.family.lanes);
-                        let tiles = self.panel_tiles(panel);
-                        let registers = tiles.len().div_ceil(self.family.lanes);
-                        let kernel = self.family.kernel(rows, registers, BRows::Strided, true);
-                        for f in 0..POINTS {
-                            let tile = Tile {
-                                k: self.columns,
-                                a: u[f * self.columns * rows..].as_ptr(),
-                                a_rs: 1,
-                                a_cs: rows as isize,
-                                b: v[f * point..].as_ptr(),
-                                b_rs: self.width() as isize,
-                                offs: std::ptr::null(),
-                                c: m[f * rows * self.width()..].as_mut_ptr(),
-                                c_rs: self.width() as isize,
-                                last: self.family.lanes,
-                                accumulate: false,
-                                bias_col: std::ptr::null(),
-                                bias_row: std::ptr::null(),
-                                relu: false,
-                            };
-                            // SAFETY: the panels of the weight and of the tiles have `columns` rows each, of whole registers, and so
-                            // has the buffer of products. The family was chosen by a detected instruction set.
-                            unsafe { kernel(&tile) };
-                        }
+                let multiply = |u: &[T]| {
+                    for (v, panel) in v.chunks_exact(size).zip(panels.clone()) {
                         // SAFETY: the caller's promise.
-                        unsafe { self.finish(group, first..end, tiles, m, bias, y) };
-                    });
+                        unsafe { self.multiply(group, first..end, panel, u, v, bias, y) };
+                    }
+                };
+                match weight {
+                    Weight::Transformed(weight) => multiply(&weight[all]),
+                    Weight::Plain(filters) => with(&WEIGHT, |scratch| {
+                        let u = scratch.get::<T>(all.len());
+                        filters.transform(first..end, self.columns, u);
+                        multiply(u);
+                    }),
                 }
             }
+        });
+    }
+
+    /// Some rows of one panel: the products `u · v` of all points, and the pixels that they make.
+    ///
+    /// # Safety
+    /// As [`block`](Self::block).
+    unsafe fn multiply(
+        &self,
+        group: usize,
+        of: Range<usize>,
+        panel: usize,
+        u: &[T],
+        v: &[T],
+        bias: *const T,
+        y: *mut T,
+    ) {
+        let (point, rows) = (self.point(), of.len());
+        assert!(u.len() >= POINTS * self.step() * rows && v.len() >= POINTS * point);
+        with(&RESULT, |scratch| {
+            let m = scratch.get::<T>(POINTS * rows * self.width() + self.family.lanes);
+            let tiles = self.panel_tiles(panel);
+            let registers = tiles.len().div_ceil(self.family.lanes);
+            let kernel = self.family.kernel(rows, registers, BRows::Strided, true);
+            for f in 0..POINTS {
+                let tile = Tile {
+                    k: self.columns,
+                    a: u[f * self.step() * rows..].as_ptr(),
+                    a_rs: self.step() as isize,
+                    a_cs: 1,
+                    b: v[f * point..].as_ptr(),
+                    b_rs: self.width() as isize,
+                    offs: std::ptr::null(),
+                    c: m[f * rows * self.width()..].as_mut_ptr(),
+                    c_rs: self.width() as isize,
+                    last: self.family.lanes,
+                    accumulate: false,
+                    bias_col: std::ptr::null(),
+                    bias_row: std::ptr::null(),
+                    relu: false,
+                };
+                // SAFETY: the panels of the weight and of the tiles have `columns` rows each, of whole registers, and so
+                // has the buffer of products. The family was chosen by a detected instruction set.
+                unsafe { kernel(&tile) };
+            }
+            // SAFETY: the caller's promise.
+            unsafe { self.finish(group, of, tiles, m, bias, y) };
         });
     }
 

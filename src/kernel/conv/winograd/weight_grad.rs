@@ -279,7 +279,7 @@ impl View {
 /// Channels that are taken back at a time.
 const LANES: usize = 16;
 
-/// `dw = Gᵀ dM G` of one output channel; see [`Transform`](super::filters::Transform) for G.
+/// `dw = Gᵀ dM G` of one output channel; see [`Filters::transform`](super::Filters::transform) for G.
 struct Narrow<'a, T> {
     sums: &'a [T],
     point: usize,
