@@ -12,6 +12,7 @@ pub(crate) mod exp;
 pub(crate) mod extreme;
 pub(crate) mod gemm;
 pub(crate) mod keep;
+mod lanes;
 pub(crate) mod map;
 pub(crate) mod math;
 pub(crate) mod norm;

@@ -14,8 +14,9 @@
 
 use smallvec::SmallVec;
 
+use super::lanes::{tree_of, tree_of_8};
 use super::par;
-use super::simd::{Kernel, dispatch};
+use super::simd::{Kernel, dispatch, prefetch};
 use crate::element::Num;
 use crate::tensor::{Block, Layout};
 
@@ -305,6 +306,8 @@ impl<T: Num, F: Fold<T>> Kernel for Rows<'_, T, F> {
     fn run<const FMA: bool>(self) {
         for (i, o) in self.out.iter_mut().enumerate() {
             let at = (self.base as isize + place(self.outer, self.first + i)) as usize;
+            // The next row is mostly the next one in memory. Its beginning is often that of a page, where the processor's own fetching stops.
+            prefetch(self.data, at + self.n, LANES);
             *o = run_of(self.f, &self.data[at..at + self.n]);
         }
     }
@@ -339,70 +342,65 @@ pub(crate) fn squares_around<T: Num>(x: &[T], n: usize, centres: &[T], out: &mut
 
 /// Folds a run of elements: blocks in lanes, blocks among each other as a binary tree.
 #[inline(always)]
-pub(crate) fn run_of<T: Num, F: Fold<T>>(f: F, x: &[T]) -> T {
-    if x.len() <= BLOCK {
-        return block(f, x);
-    }
+pub(crate) fn run_of<T: Num, F: Fold<T>>(f: F, mut x: &[T]) -> T {
     // tree[k] holds the result of 2^k blocks wherever bit k of the number of blocks so far is set.
-    let mut tree = [x[0]; 48];
+    let mut tree = [T::ZERO; 48];
     let mut count = 0usize;
-    let mut chunks = x.chunks_exact(BLOCK);
-    for chunk in &mut chunks {
-        let mut v = block(f, chunk);
+    // One place that calls `block`, and not another one for what is left: it is large.
+    loop {
+        let (now, rest) = x.split_at(x.len().min(BLOCK));
+        let mut v = block(f, now);
         let mut k = 0;
+        if rest.is_empty() {
+            while count >> k != 0 {
+                if count >> k & 1 == 1 {
+                    v = f.merge(tree[k], v);
+                }
+                k += 1;
+            }
+            return v;
+        }
         while count >> k & 1 == 1 {
             v = f.merge(tree[k], v);
             k += 1;
         }
         tree[k] = v;
         count += 1;
+        x = rest;
     }
-    let mut total = block(f, chunks.remainder());
-    for (k, &v) in tree.iter().enumerate() {
-        if count >> k & 1 == 1 {
-            total = f.merge(v, total);
-        }
-    }
-    total
 }
 
 #[inline(always)]
 fn block<T: Num, F: Fold<T>>(f: F, x: &[T]) -> T {
     let Some(&first) = x.first() else { return f.start(T::ZERO) };
+    let merge = |a, b| f.merge(a, b);
     let mut total = f.start(first);
-    let mut wide = x.chunks_exact(LANES);
-    if wide.len() > 0 {
-        let mut acc = [f.start(first); LANES];
-        for c in &mut wide {
-            for (a, &x) in acc.iter_mut().zip(c) {
-                *a = f.step(*a, x);
+    let (wide, x) = x.as_chunks::<LANES>();
+    if !wide.is_empty() {
+        // In two halves, and elements by value: a loop over this many lanes is unrolled, and the lanes stay in registers.
+        let mut acc = ([f.start(first); LANES / 2], [f.start(first); LANES / 2]);
+        for &c in wide {
+            for j in 0..LANES / 2 {
+                (acc.0[j], acc.1[j]) = (f.step(acc.0[j], c[j]), f.step(acc.1[j], c[j + LANES / 2]));
             }
         }
-        let mut half = LANES / 2;
-        while half > 0 {
-            for j in 0..half {
-                acc[j] = f.merge(acc[j], acc[j + half]);
-            }
-            half /= 2;
+        let (mut low, high) = acc;
+        for (a, b) in low.iter_mut().zip(high) {
+            *a = f.merge(*a, b);
         }
-        total = acc[0];
+        total = tree_of(low, merge);
     }
-    let mut narrow = wide.remainder().chunks_exact(8);
-    if narrow.len() > 0 {
+    let (narrow, x) = x.as_chunks::<8>();
+    if !narrow.is_empty() {
         let mut acc = [f.start(first); 8];
-        for c in &mut narrow {
+        for c in narrow {
             for (a, &x) in acc.iter_mut().zip(c) {
                 *a = f.step(*a, x);
             }
         }
-        for half in [4, 2, 1] {
-            for j in 0..half {
-                acc[j] = f.merge(acc[j], acc[j + half]);
-            }
-        }
-        total = f.merge(total, acc[0]);
+        total = f.merge(total, tree_of_8(acc, merge));
     }
-    for &x in narrow.remainder() {
+    for &x in x {
         total = f.step(total, x);
     }
     total

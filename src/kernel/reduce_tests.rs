@@ -53,6 +53,18 @@ fn every_set_of_axes_of_every_order() {
 }
 
 #[test]
+fn extremes_on_the_far_side_of_zero() {
+    for n in [1, 7, 64, 2047, 2048, 2049, 4096, 6144, 8192, 131_072, 262_144] {
+        let x: Vec<f32> = (0..n).map(|i| -1.0 - (i % 7) as f32).collect();
+        let y: Vec<f32> = x.iter().map(|x| -x).collect();
+        let (mut high, mut low) = ([0.0], [0.0]);
+        fold(Max, &x, &Layout::dense(&[n]), &[0], &mut high);
+        fold(Min, &y, &Layout::dense(&[n]), &[0], &mut low);
+        assert_eq!((high, low), ([-1.0], [1.0]), "{n}");
+    }
+}
+
+#[test]
 fn lengths_around_every_boundary() {
     for n in [1, 7, 8, 9, 63, 64, 65, 2047, 2048, 2049, 4096, 6145, 131_072, 140_001] {
         check(&Layout::dense(&[n]), &[0]);

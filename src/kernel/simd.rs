@@ -56,16 +56,18 @@ pub(crate) fn fma64<const FMA: bool>(a: f64, b: f64, c: f64) -> f64 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Asks for `count` elements of `x` from `from` on, as far as there are so many, to be brought into the first cache. For kernels that work on
+/// Asks for `count` elements of `x` from `from` on, if there are so many, to be brought into the first cache. For kernels that work on
 /// a run several times: while the last pass computes, memory can fetch the next run.
 #[inline(always)]
 pub(crate) fn prefetch<T>(x: &[T], from: usize, count: usize) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(x) = x.get(from..x.len().min(from + count)) {
+    if let Some(x) = x.get(from..from + count) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        for line in x.chunks((64 / size_of::<T>()).max(1)) {
+        let line = (64 / size_of::<T>()).max(1);
+        // By number, which is known where `count` is, so that the loop is unrolled.
+        for i in 0..count.div_ceil(line) {
             // SAFETY: the instruction is in the baseline, changes nothing that a program can see, and the address is that of an element.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().add(i * line).cast()) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -10,6 +10,7 @@
 //!
 //! A row is worked on in chunks of [`W`]; its tail is padded with what adds nothing, so that it runs through the same vector code.
 
+use super::lanes::tree_of_16;
 use super::par;
 use super::simd::{Kernel, dispatch, prefetch};
 use crate::float::Float;
@@ -38,13 +39,8 @@ pub(crate) fn padded<T: Float>(x: &[T], pad: T) -> [T; W] {
 
 /// Sum of lanes as a tree.
 #[inline(always)]
-pub(crate) fn total<T: Float>(mut acc: [T; W]) -> T {
-    for half in [8, 4, 2, 1] {
-        for j in 0..half {
-            acc[j] += acc[j + half];
-        }
-    }
-    acc[0]
+pub(crate) fn total<T: Float>(acc: [T; W]) -> T {
+    tree_of_16(acc, |a, b| a + b)
 }
 
 #[inline(always)]
@@ -73,12 +69,7 @@ pub(crate) fn row_max<T: Float>(x: &[T]) -> T {
             *a = larger(*a, x);
         }
     }
-    for half in [8, 4, 2, 1] {
-        for j in 0..half {
-            acc[j] = larger(acc[j], acc[j + half]);
-        }
-    }
-    acc[0]
+    tree_of_16(acc, larger)
 }
 
 /// e^(x-m) of a chunk, where no element is above m.

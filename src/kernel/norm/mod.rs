@@ -34,6 +34,7 @@ pub(crate) mod rows;
 #[path = "tests.rs"]
 mod tests;
 
+use super::lanes::{tree_of, tree_of_8};
 use crate::float::Float;
 
 /// Lanes of a sum: with two sums, half of the registers of AVX2.
@@ -85,27 +86,27 @@ fn block_sums<T: Float>(a: &[T], b: &[T], c: &[T], step: &impl Step<T>) -> (T, T
     for ((&a, &b), &c) in a.iter().zip(b).zip(c) {
         rest = step(rest, a, b, c);
     }
-    (tree(wide.0) + tree(narrow.0) + rest.0, tree(wide.1) + tree(narrow.1) + rest.1)
+    let plus = |a, b| a + b;
+    let total = |wide, narrow, rest| tree_of(wide, plus) + tree_of_8(narrow, plus) + rest;
+    (total(wide.0, narrow.0, rest.0), total(wide.1, narrow.1, rest.1))
 }
 
-/// The sum of lanes, as a tree.
+/// The mean of a run that is not empty, but for rounding.
 #[inline(always)]
-fn tree<T: Float, const N: usize>(mut acc: [T; N]) -> T {
-    let mut half = N / 2;
-    while half > 0 {
-        for j in 0..half {
-            acc[j] += acc[j + half];
-        }
-        half /= 2;
-    }
-    acc[0]
+fn centre<T: Float>(x: &[T]) -> T {
+    super::reduce::run_of(super::reduce::Sum, x) / T::of(x.len() as f64)
 }
 
 /// The mean, and Σ (x - mean)², of a run that is not empty.
 #[inline(always)]
 fn mean_and_squares<T: Float, const FMA: bool>(x: &[T]) -> (T, T) {
+    mean_and_squares_by::<T, FMA>(x, centre(x))
+}
+
+/// [`mean_and_squares`] from what [`centre`] gives.
+#[inline(always)]
+fn mean_and_squares_by<T: Float, const FMA: bool>(x: &[T], centre: T) -> (T, T) {
     let n = T::of(x.len() as f64);
-    let centre = super::reduce::run_of(super::reduce::Sum, x) / n;
     let (d, squares) = two_sums(x, x, x, |(u, v), x, _, _| {
         let d = x - centre;
         (u + d, d.vfma::<FMA>(d, v))

@@ -3,7 +3,7 @@
 //! Forward, a few rows while they are in the first cache: mean, squares around it, and then the output, while the next rows are fetched. Backward, each row: the two sums of h = g w, then in one
 //! pass dx and, added to running sums of this part of the rows, dw and db. The parts' sums are added in order at the end.
 
-use super::{NS, PART, mean_and_squares, two_sums};
+use super::{NS, PART, centre, mean_and_squares_by, two_sums};
 use crate::float::Float;
 use crate::kernel::par;
 use crate::kernel::simd::{Kernel, dispatch, prefetch};
@@ -42,9 +42,15 @@ impl<T: Float, const CENTRE: bool> Kernel for Forward<'_, T, CENTRE> {
         let groups = out.chunks_mut(rows * n).zip(stats.chunks_mut(rows));
         for (i, (out, stats)) in groups.enumerate() {
             let (x, ahead) = x[i * rows * n..].split_at(out.len());
+            // One pass over all rows and then the next, so that no row waits for its own sum.
+            if CENTRE {
+                for (x, stats) in x.chunks_exact(n).zip(&mut *stats) {
+                    stats[0] = centre(x);
+                }
+            }
             for (x, stats) in x.chunks_exact(n).zip(&mut *stats) {
                 let (mean, squares) = if CENTRE {
-                    mean_and_squares::<T, FMA>(x)
+                    mean_and_squares_by::<T, FMA>(x, stats[0])
                 } else {
                     let (_, s) = two_sums(x, x, x, |(u, v), x, _, _| (u, x.vfma::<FMA>(x, v)));
                     (T::ZERO, s)
@@ -72,13 +78,20 @@ impl<T: Float, const CENTRE: bool> Kernel for Forward<'_, T, CENTRE> {
 /// Writes `f` of three runs, and asks for as much of what lies `ahead`.
 #[inline(always)]
 fn each<T: Float>(runs: [&[T]; 3], ahead: &[T], out: &mut [T], f: impl Fn(T, T, T) -> T) {
-    for (i, out) in out.chunks_mut(STRIDE).enumerate() {
-        prefetch(ahead, i * STRIDE, STRIDE);
-        let (from, n) = (i * STRIDE, out.len());
-        let (a, b, c) = (&runs[0][from..][..n], &runs[1][from..][..n], &runs[2][from..][..n]);
-        for (((o, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
-            *o = f(a, b, c);
+    // A few vectors at a time, complete before they are written: whether the output overlaps the inputs is then nothing to test for.
+    const N: usize = 32;
+    let [a, b, c] = runs.map(|run| run[..out.len()].as_chunks::<N>());
+    let (outs, tail) = out.as_chunks_mut::<N>();
+    for (i, (((o, a), b), c)) in outs.iter_mut().zip(a.0).zip(b.0).zip(c.0).enumerate() {
+        prefetch(ahead, i * N, N);
+        let mut y = [T::ZERO; N];
+        for j in 0..N {
+            y[j] = f(a[j], b[j], c[j]);
         }
+        *o = y;
+    }
+    for (((o, &a), &b), &c) in tail.iter_mut().zip(a.1).zip(b.1).zip(c.1) {
+        *o = f(a, b, c);
     }
 }
 
