@@ -22,6 +22,11 @@ pub(crate) trait Map<A, O>: Copy + Sync {
     const NS: f64 = CHEAP;
     /// The value. Must be `#[inline(always)]`.
     fn at<const FMA: bool>(self, a: A) -> O;
+    /// The values of a run, by a faster way than one by one; `false`, and nothing done, where there is none.
+    #[inline(always)]
+    fn run(self, _a: &[A], _out: &mut [O]) -> bool {
+        false
+    }
 }
 
 /// A function of two values.
@@ -77,9 +82,17 @@ impl<A: Copy, B: Copy, C: Copy, O, M: Zip3<A, B, C, O>> Kernel for Zip3Loop<'_, 
     }
 }
 
+/// `out = op(a)` for a run.
+#[inline]
+fn map_run<A: Copy, O, M: Map<A, O>>(op: M, a: &[A], out: &mut [O]) {
+    if !op.run(a, out) {
+        dispatch(MapLoop(op, a, out));
+    }
+}
+
 /// `out = op(a)`, in row-major order.
 pub(crate) fn map<A: Element, O: Element, M: Map<A, O>>(op: M, a: View<'_, A>, out: &mut [O]) {
-    let each = |a: &[A], out: &mut [O]| dispatch(MapLoop(op, a, out));
+    let each = |a: &[A], out: &mut [O]| map_run(op, a, out);
     match a.dense(out.len()) {
         Some(a) if out.len() <= grain(M::NS) => each(a, out),
         _ => map_any(&each, a, out, M::NS),
@@ -88,7 +101,7 @@ pub(crate) fn map<A: Element, O: Element, M: Map<A, O>>(op: M, a: View<'_, A>, o
 
 /// `a = op(a)`.
 pub(crate) fn map_assign<A: Element, M: Map<A, A>>(op: M, a: &mut [A]) {
-    let each = |a: &[A], out: &mut [A]| dispatch(MapLoop(op, a, out));
+    let each = |a: &[A], out: &mut [A]| map_run(op, a, out);
     map_assign_any(&each, a, M::NS);
 }
 

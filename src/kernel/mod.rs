@@ -10,6 +10,8 @@ pub(crate) mod ctc;
 pub(crate) mod embedding;
 pub(crate) mod exp;
 pub(crate) mod extreme;
+#[cfg(target_arch = "x86_64")]
+mod gelu;
 pub(crate) mod gemm;
 pub(crate) mod keep;
 mod lanes;

@@ -29,6 +29,11 @@ pub(crate) trait Unary<T: Float>: Copy + Send + Sync + 'static {
     const NS: f64 = CHEAP;
     /// y = f(x)
     fn f<const FMA: bool>(self, x: T) -> T;
+    /// As [`Map::run`].
+    #[inline(always)]
+    fn run(self, _x: &[T], _y: &mut [T]) -> bool {
+        false
+    }
     /// dx = g f'(x), from what is kept. Where f' is 0 the gradient is 0 even if a factor of it overflows.
     fn df<const FMA: bool>(self, kept: T, g: T) -> T;
     /// The same as [`df`](Self::df) by tensor operations, for gradients that are recorded.
@@ -49,6 +54,10 @@ impl<T: Float, U: Unary<T>> Map<T, T> for Forward<U> {
     #[inline(always)]
     fn at<const FMA: bool>(self, x: T) -> T {
         self.0.f::<FMA>(x)
+    }
+    #[inline(always)]
+    fn run(self, x: &[T], y: &mut [T]) -> bool {
+        self.0.run(x, y)
     }
 }
 
