@@ -2,12 +2,19 @@
 
 use std::ops::Range;
 
-use super::{COLS, Place, Problem, Sink, blocks, multiply, with_buffers};
+use super::{COLS, Place, Problem, Sink, blocks, gather, stride, with_buffers};
 use crate::float::Float;
-use crate::kernel::gemm::MatRef;
+use crate::kernel::gemm::{Epilogue, MatRef, Strips, gemm};
 use crate::kernel::par::{self, SyncPtr};
 use crate::kernel::simd::{Kernel, dispatch};
-use crate::kernel::softmax::{W, padded, row_max, total};
+use crate::kernel::softmax::{W, total};
+
+/// Queries of a part: many, so that the packed keys serve many, or fewer, where threads would have nothing to do. Multiples of all strips.
+const PART: usize = 288;
+const SHORT_PART: usize = 48;
+
+/// Up to so many queries, K is not packed.
+const FEW: usize = 8;
 
 /// Writes the output, and for each unit and query the logarithm of the sum of its exponentials.
 pub(crate) fn forward<T: Float>(p: &Problem<'_, T>, out: &mut [T], place: &Place, lse: &mut [T]) {
@@ -16,12 +23,13 @@ pub(crate) fn forward<T: Float>(p: &Problem<'_, T>, out: &mut [T], place: &Place
         return;
     }
     assert_eq!(lse.len(), p.units() * queries);
-    let tile = p.rows();
-    let parts = queries.div_ceil(tile);
+    let threads = par::threads_here();
+    let most = if threads == 1 || p.units() >= 4 * threads { PART } else { SHORT_PART };
+    let parts = queries.div_ceil(most);
     let (out, lse) = (Sink::new(out, place), SyncPtr(lse.as_mut_ptr()));
-    par::for_each(p.units() * parts, 2.0 * p.ns(queries.min(tile)) + 100.0, |i| {
-        let (unit, start) = (i / parts, i % parts * tile);
-        let rows = start..queries.min(start + tile);
+    par::for_each(p.units() * parts, 2.0 * p.ns(queries.min(most)) + 100.0, |i| {
+        let (unit, start) = (i / parts, i % parts * most);
+        let rows = start..queries.min(start + most);
         // SAFETY: `lse` has a number for each unit and query, it is borrowed until the loop has ended, and this part alone writes these.
         let lse = unsafe {
             std::slice::from_raw_parts_mut(lse.get().add(unit * queries + start), rows.len())
@@ -38,43 +46,72 @@ fn block<T: Float>(
     out: Sink<'_, T>,
     lse: &mut [T],
 ) {
-    let (n, width) = (rows.len(), p.width[1]);
-    let keys = p.keys_for(&rows);
-    with_buffers([n * COLS.min(keys), n * width, n, n], |[s, acc, max, sum]| {
+    let strips = Strips::<T>::new();
+    let (n, value, keys) = (rows.len(), p.width[1], p.keys_for(&rows));
+    let (kv, ld, step) = (unit / p.group, stride(keys), strips.rows());
+    let few = p.size[0] <= FEW;
+    let room = if few { 0 } else { strips.packed_len(p.width[0], COLS.min(keys)) };
+    let lens = [room, COLS.min(keys) * value, step * ld, n * value, n, n];
+    with_buffers(lens, |[packed, v, s, acc, max, sum]| {
         max.fill(T::neg_infinity());
         sum.fill(T::ZERO);
         if keys == 0 {
             acc.fill(T::ZERO);
         }
         for cols in blocks(keys, COLS) {
-            let s = &mut s[..n * cols.len()];
-            p.products(unit, &rows, &cols, s);
             let first = cols.start == 0;
-            dispatch(Weights { p, unit, rows: &rows, cols: &cols, s, acc, max, sum, first });
-            let v = p.v.from(unit / p.group, cols.start);
-            multiply([n, cols.len(), width], MatRef::rows(s, cols.len()), v, acc, !first);
-        }
-        for i in 0..n {
-            // Nothing was added up where nothing may be attended to.
-            let empty = sum[i] == T::ZERO;
-            let scale = if empty { T::ZERO } else { T::ONE / sum[i] };
-            // SAFETY: each row belongs to one part, and the output outlives the loop over parts.
-            let out = unsafe { out.row(unit, rows.start + i, width) };
-            for (o, &a) in out.iter_mut().zip(&acc[i * width..][..width]) {
-                *o = if empty { T::ZERO } else { a * scale };
+            let packed = (!few).then(|| p.packed(&strips, kv, &cols, packed));
+            let v = gather(&p.v, kv, &cols, value, v);
+            for strip in blocks(n, step) {
+                let queries = rows.start + strip.start..rows.start + strip.end;
+                let seen = p.seen(&queries, &cols, step);
+                if seen == 0 {
+                    continue;
+                }
+                let m = strip.len();
+                let q = p.q.from(unit, queries.start);
+                match packed {
+                    Some(packed) => strips.with_packed(m, q, packed, seen, s, ld),
+                    None => in_place(p, m, q, p.k.from(kv, cols.start), seen, s, ld),
+                }
+                let cols = cols.start..cols.start + seen;
+                let acc = &mut acc[strip.start * value..strip.end * value];
+                let (max, sum) = (&mut max[strip.clone()], &mut sum[strip]);
+                let start = queries.start;
+                dispatch(Weights { p, unit, start, cols: &cols, s, ld, acc, max, sum, first });
+                let (s, v) = (MatRef::rows(s, ld), MatRef::rows(v, value));
+                strips.product([m, seen, value], s, v, acc, value, !first);
             }
-            lse[i] = if empty { T::infinity() } else { max[i] + num_traits::Float::ln(sum[i]) };
         }
+        dispatch(Finish { unit, start: rows.start, width: value, acc, max, sum, out, lse });
     });
 }
 
-/// Turns a tile of products into weights, and brings the sums so far under the new maximum.
+/// The scores of a strip by the general product, which reads keys that lie along k where they are.
+fn in_place<T: Float>(
+    p: &Problem<'_, T>,
+    m: usize,
+    q: MatRef<'_, T>,
+    k: MatRef<'_, T>,
+    n: usize,
+    s: &mut [T],
+    ld: usize,
+) {
+    gemm(m, p.width[0], n, q, k.t(), s, ld, false, Epilogue::NONE);
+    for s in s.chunks_mut(ld).take(m) {
+        s[..n].iter_mut().for_each(|x| *x *= p.scale);
+    }
+}
+
+/// Turns a strip of scores into weights, and brings the sums so far under the new maximum.
 struct Weights<'a, 'b, T> {
     p: &'a Problem<'b, T>,
     unit: usize,
-    rows: &'a Range<usize>,
+    /// The first query.
+    start: usize,
     cols: &'a Range<usize>,
     s: &'a mut [T],
+    ld: usize,
     acc: &'a mut [T],
     max: &'a mut [T],
     sum: &'a mut [T],
@@ -85,16 +122,17 @@ impl<T: Float> Kernel for Weights<'_, '_, T> {
     type Out = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let Weights { p, unit, rows, cols, s, acc, max, sum, first } = self;
+        let Weights { p, unit, start, cols, s, ld, acc, max, sum, first } = self;
         let width = p.width[1];
-        for (i, s) in s.chunks_exact_mut(cols.len()).enumerate() {
-            let row = rows.start + i;
-            p.finish(unit, row, cols, s);
-            let (m, before) = (row_max(s), max[i]);
+        for (i, s) in s.chunks_exact_mut(ld).take(max.len()).enumerate() {
+            p.mask(unit, start + i, cols, s);
+            let (chunks, _) = s.as_chunks_mut::<W>();
+            let chunks = &mut chunks[..cols.len().div_ceil(W)];
+            let (m, before) = (largest(chunks), max[i]);
             let m = if m > before { m } else { before };
             // An infinite maximum would make ∞ - ∞ of the exponent.
             let shift = if m == T::neg_infinity() { T::ZERO } else { m };
-            let now = exp_row::<T, FMA>(s, shift);
+            let now = exponentials::<T, FMA>(chunks, shift);
             if first {
                 sum[i] = now;
             } else {
@@ -106,8 +144,8 @@ impl<T: Float> Kernel for Weights<'_, '_, T> {
             }
             max[i] = m;
             if let Some(keep) = p.keep {
-                let from = p.number(unit, row, cols.start);
-                for (j, x) in s.iter_mut().enumerate() {
+                let from = p.number(unit, start + i, cols.start);
+                for (j, x) in s[..cols.len()].iter_mut().enumerate() {
                     *x = keep.apply(from + j, *x);
                 }
             }
@@ -115,22 +153,67 @@ impl<T: Float> Kernel for Weights<'_, '_, T> {
     }
 }
 
-/// x = e^(x-m); returns the sum.
+/// The largest number; a NaN may be passed over.
 #[inline(always)]
-fn exp_row<T: Float, const FMA: bool>(x: &mut [T], m: T) -> T {
+fn largest<T: Float>(chunks: &[[T; W]]) -> T {
+    let larger = |a: T, x: T| if x > a { x } else { a };
+    let mut acc = [T::neg_infinity(); W];
+    for chunk in chunks {
+        for (a, &x) in acc.iter_mut().zip(chunk) {
+            *a = larger(*a, x);
+        }
+    }
+    for half in [8, 4, 2, 1] {
+        for j in 0..half {
+            acc[j] = larger(acc[j], acc[j + half]);
+        }
+    }
+    acc[0]
+}
+
+/// x = e^(x-m) where no x is above m; returns the sum.
+#[inline(always)]
+fn exponentials<T: Float, const FMA: bool>(chunks: &mut [[T; W]], m: T) -> T {
     let mut acc = [T::ZERO; W];
-    let mut take = |c: &mut [T; W]| {
-        for (a, x) in acc.iter_mut().zip(c) {
-            *x = (*x - m).vexp::<FMA>();
+    for chunk in chunks {
+        for (a, x) in acc.iter_mut().zip(chunk) {
+            *x = (*x - m).vexp_neg::<FMA>();
             *a += *x;
         }
-    };
-    let (chunks, tail) = x.as_chunks_mut::<W>();
-    chunks.iter_mut().for_each(&mut take);
-    if !tail.is_empty() {
-        let mut last = padded(tail, T::neg_infinity());
-        take(&mut last);
-        tail.copy_from_slice(&last[..tail.len()]);
     }
     total(acc)
+}
+
+/// Writes O / l and m + ln l for a block of queries.
+struct Finish<'a, 'b, T> {
+    unit: usize,
+    /// The first query.
+    start: usize,
+    width: usize,
+    acc: &'a [T],
+    max: &'a [T],
+    sum: &'a [T],
+    out: Sink<'b, T>,
+    lse: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Finish<'_, '_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Finish { unit, start, width, acc, max, sum, out, lse } = self;
+        for (i, &sum) in sum.iter().enumerate() {
+            // Nothing was added up where nothing may be attended to.
+            let empty = sum == T::ZERO;
+            let scale = if empty { T::ZERO } else { T::ONE / sum };
+            // SAFETY: each row belongs to one part, and the output outlives the loop over parts.
+            let out = unsafe { out.row(unit, start + i, width) };
+            for (o, &a) in out.iter_mut().zip(&acc[i * width..][..width]) {
+                *o = if empty { T::ZERO } else { a * scale };
+            }
+        }
+        for ((lse, &max), &sum) in lse.iter_mut().zip(max).zip(sum) {
+            *lse = if sum == T::ZERO { T::infinity() } else { max + sum.vln::<FMA>() };
+        }
+    }
 }

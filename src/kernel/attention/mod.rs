@@ -2,24 +2,28 @@
 //! "FlashAttention").
 //!
 //! ```text
-//! forward, for a block of queries:                   with m = -∞, l = 0, O = 0
-//!   for each block of keys:
-//!     S = scale Q·Kᵀ + mask                          a tile, 128 x 256 at most (64 x 256 if causal)
+//! forward, for a block of keys (256 at most), K scaled, transposed and packed:    with m = -∞, l = 0, O = 0
+//!   for each strip of queries (8, or as many rows as a tile of the micro-kernel has):
+//!     S = Q·(scale K)ᵀ + mask                        stays in L1
 //!     m' = max(m, row max S);  P = e^(S-m')          rows share their maximum so far
 //!     O = e^(m-m') O + drop(P)·V;  l = e^(m-m') l + row sum P;  m = m'
-//!   O = O / l;  L = m + ln l                         L is all that backward needs of the weights
+//! then O = O / l;  L = m + ln l                      L is all that backward needs of the weights
 //!
-//! backward, with g the gradient of O and D = row sum (g ∘ O):
-//!   for each block of keys, for each block of queries:
-//!     P = e^(S-L);  dV += drop(P)ᵀ·g;  dS = P ∘ (drop(g·Vᵀ) - D)
-//!     dQ += scale dS·K;  dK += scale dSᵀ·Q
+//! backward, with g the gradient of O and D = row sum (g ∘ O), for a block of keys, K and V packed, and a block of queries (144 at most):
+//!   for each strip of queries:
+//!     P = e^(S-L);  dS = P ∘ (drop(g·Vᵀ) - D)        one pass over both products; kept, for the whole block of queries
+//!     dQ += scale dS·K
+//!   for each strip of keys:
+//!     dV += drop(P)ᵀ·g;  dK += scale dSᵀ·Q
 //! ```
 //!
 //! - A *unit* is one head of one sequence. With grouped queries, `group` units in a row share the unit of K and V.
+//! - Under a causal mask a strip of queries stops at the last key that one of them sees, and a strip of keys starts at the first query that sees one of them.
 //! - A row that may attend to nothing has l = 0. Its output is 0, and L = ∞ makes its weights, so all its gradients, 0.
 //! - Parts of the parallel loops are blocks of queries (forward) and units of K and V (backward; blocks of keys, then of queries, where there are few
 //!   units). Sums run over the same blocks in ascending order whatever the parts are: the bits follow from the shapes.
 //! - Dropout acts on element (unit, query, key) by number, as on the whole matrix, so both ways to compute agree.
+//! - So few queries that to transpose K would be most of the work take the general product, which reads K in place.
 #![allow(unsafe_code)]
 
 mod backward;
@@ -28,22 +32,22 @@ mod forward;
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::gemm::MatRef;
 use super::gemm::pack::Scratch;
+use super::gemm::{Columns, MatRef, Strips};
 use super::keep::Keep;
 use super::par::SyncPtr;
+use super::simd::{Kernel, dispatch};
+use super::softmax::W;
+use super::vector;
 use crate::float::Float;
 
 pub(crate) use backward::{Grads, backward};
 pub(crate) use forward::forward;
 
-/// Queries of a tile, and where later keys are hidden: shorter tiles hold less of what nobody sees.
-const ROWS: usize = 128;
-const CAUSAL_ROWS: usize = 64;
-/// Keys of a tile.
-pub(crate) const COLS: usize = 256;
-/// Floating-point operations per nanosecond that the tiles reach, roughly; for the estimate of what to hand over.
-const RATE: f64 = 40.0;
+/// Keys of a block: a strip of scores is 8 KiB, and the packed keys of a head of 64 numbers 64 KiB.
+const COLS: usize = 256;
+/// Floating-point operations per nanosecond that the products reach, roughly; for the estimate of what to hand over.
+const RATE: f64 = 80.0;
 
 /// The matrices of Q, K, V or a gradient: element (i, j) of unit `u` is `data[at[u] + i*rs + j*cs]`.
 pub(crate) struct Units<'a, T> {
@@ -151,11 +155,6 @@ impl<T: Float> Problem<'_, T> {
         self.q.at.len()
     }
 
-    /// Queries of a tile.
-    fn rows(&self) -> usize {
-        if self.causal.is_some() { CAUSAL_ROWS } else { ROWS }
-    }
-
     /// Keys that some query of `rows` sees.
     fn keys_for(&self, rows: &Range<usize>) -> usize {
         self.causal.map_or(self.size[1], |offset| (rows.end + offset).min(self.size[1]))
@@ -167,17 +166,31 @@ impl<T: Float> Problem<'_, T> {
         2.0 * share * (rows * self.size[1] * self.width[0].max(self.width[1])) as f64 / RATE
     }
 
-    /// s = Q·Kᵀ for a tile, rows `cols.len()` apart: neither scaled nor masked yet.
-    fn products(&self, unit: usize, rows: &Range<usize>, cols: &Range<usize>, s: &mut [T]) {
-        let (q, k) = (self.q.from(unit, rows.start), self.k.from(unit / self.group, cols.start));
-        multiply([rows.len(), self.width[0], cols.len()], q, k.t(), s, false);
+    /// How many of the keys `cols` a strip of queries has to do with: in whole strips of keys, so that those find what they read.
+    fn seen(&self, queries: &Range<usize>, cols: &Range<usize>, strip: usize) -> usize {
+        let seen = self.keys_for(queries).saturating_sub(cols.start);
+        seen.next_multiple_of(strip).min(cols.len())
     }
 
-    /// Scales and masks a row of a tile.
+    /// A block of the keys, transposed, packed and scaled.
+    fn packed<'a>(
+        &self,
+        strips: &Strips<T>,
+        kv: usize,
+        cols: &Range<usize>,
+        to: &'a mut [T],
+    ) -> Columns<'a, T> {
+        let (width, keys) = (self.width[0], self.k.from(kv, cols.start).t());
+        let panels = strips.pack(width, cols.len(), keys, to);
+        vector::scale(panels, self.scale);
+        strips.columns(width, panels)
+    }
+
+    /// Masks a row of scores, and fills it up to whole chunks with keys that nobody sees.
     #[inline(always)]
-    fn finish(&self, unit: usize, row: usize, cols: &Range<usize>, s: &mut [T]) {
-        let (scale, hidden) = (self.scale, T::neg_infinity());
-        s.iter_mut().for_each(|x| *x *= scale);
+    fn mask(&self, unit: usize, row: usize, cols: &Range<usize>, s: &mut [T]) {
+        let hidden = T::neg_infinity();
+        let (s, rest) = s[..cols.len().next_multiple_of(W)].split_at_mut(cols.len());
         for mask in &self.masks {
             match mask {
                 Mask::Allow(mask) => match mask.row(unit, row, cols) {
@@ -205,6 +218,7 @@ impl<T: Float> Problem<'_, T> {
                 s[seen..].fill(hidden);
             }
         }
+        rest.fill(hidden);
     }
 
     /// The number of a weight in the whole tensor of weights.
@@ -214,15 +228,51 @@ impl<T: Float> Problem<'_, T> {
     }
 }
 
-/// `C (+)= A·B` with C dense, of sizes \[m, k\] and \[k, n\].
-fn multiply<T: Float>(
-    [m, k, n]: [usize; 3],
-    a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
-    c: &mut [T],
-    accumulate: bool,
-) {
-    super::gemm::gemm(m, k, n, a, b, c, n, accumulate, super::gemm::Epilogue::NONE);
+/// Rows `rows` of a unit of some width, laid side by side: what a product reads again and again must not lie at a distance that leaves it a few
+/// sets of the cache.
+fn gather<'a, T: Float>(
+    from: &Units<'_, T>,
+    unit: usize,
+    rows: &Range<usize>,
+    width: usize,
+    to: &'a mut [T],
+) -> &'a [T] {
+    let to = &mut to[..rows.len() * width];
+    dispatch(Gather { from, unit, rows, width, to });
+    to
+}
+
+struct Gather<'a, 'b, T> {
+    from: &'a Units<'b, T>,
+    unit: usize,
+    rows: &'a Range<usize>,
+    width: usize,
+    to: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Gather<'_, '_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Gather { from, unit, rows, width, to } = self;
+        for (to, row) in to.chunks_exact_mut(width.max(1)).zip(rows.clone()) {
+            let at = from.index(unit, row);
+            if from.cs == 1 {
+                for (to, &x) in to.iter_mut().zip(&from.data[at..at + width]) {
+                    *to = x;
+                }
+            } else {
+                for (j, to) in to.iter_mut().enumerate() {
+                    *to = from.data[(at as isize + j as isize * from.cs) as usize];
+                }
+            }
+        }
+    }
+}
+
+/// Distance between rows of scores: whole chunks, and one more, so that rows do not all fall into the same few sets of the cache.
+fn stride(keys: usize) -> usize {
+    COLS.min(keys).next_multiple_of(W) + W
 }
 
 /// `0..len` in blocks of at most `size`.
@@ -234,14 +284,14 @@ thread_local! {
     static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
 }
 
-/// Runs `f` with buffers of these lengths, which this thread keeps. They hold anything.
+/// Runs `f` with buffers of these lengths, which this thread keeps. They hold anything, and begin with a cache line.
 fn with_buffers<T: Float, const N: usize>(lens: [usize; N], f: impl FnOnce([&mut [T]; N])) {
     let mut scratch = SCRATCH.take();
-    let mut rest = scratch.get::<T>(lens.iter().sum());
+    let mut rest = scratch.get::<T>(lens.iter().map(|len| len.next_multiple_of(W)).sum());
     f(lens.map(|len| {
-        let (buffer, after) = std::mem::take(&mut rest).split_at_mut(len);
+        let (buffer, after) = std::mem::take(&mut rest).split_at_mut(len.next_multiple_of(W));
         rest = after;
-        buffer
+        &mut buffer[..len]
     }));
     SCRATCH.set(scratch);
 }

@@ -9,6 +9,7 @@
 //! | `cuts.rs` | ranges in pieces of nearly equal length |
 //! | `pack.rs` | copies in the micro-kernel's order, and the buffers that hold them |
 //! | `packed.rs` | a B that is packed once for many products |
+//! | `strips.rs` | products of a few rows for callers that pack and cut themselves |
 //! | `dot.rs` | few rows against columns that lie along k |
 //! | `tile.rs` | the micro-kernel, its form for convolutions included |
 //! | `peak.rs` | what the multipliers can do at most |
@@ -27,6 +28,7 @@ pub(crate) mod pack;
 mod packed;
 pub(crate) mod peak;
 mod plan;
+mod strips;
 pub(crate) mod tile;
 mod turned;
 pub(crate) mod vector;
@@ -37,6 +39,7 @@ mod tests;
 use crate::element::Num;
 use crate::kernel::simd::{Isa, isa};
 pub(crate) use packed::Packed;
+pub(crate) use strips::{Columns, Strips};
 use tile::Family;
 
 /// k is cut into blocks of even length, at most this: a panel of 16 columns is 20 KiB, and 256 or 1024 are a multiple of 256 still.
