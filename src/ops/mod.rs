@@ -2,7 +2,7 @@
 
 mod accumulate;
 mod arith;
-mod attention;
+pub(crate) mod attention;
 mod axes;
 mod binary;
 pub(crate) mod broadcast;

@@ -2,22 +2,15 @@
 
 use std::ops::Range;
 
-use super::{COLS, Place, Problem, Sink, Units, blocks, gather, stride, with_buffers};
+use super::{COLS, Problem, Sink, Units, blocks, gather, stride, with_buffers};
 use crate::float::Float;
 use crate::kernel::gemm::{Columns, MatRef, Strips};
 use crate::kernel::par;
 use crate::kernel::simd::{Kernel, dispatch};
-use crate::kernel::softmax::{W, row_dot};
+use crate::kernel::softmax::{W, total};
 
 /// Queries of a block: with 256 keys, two tiles of 157 KiB, which stay in L2. A multiple of all strips.
 const ROWS: usize = 144;
-
-/// The gradients of Q, K and V that are asked for, with where they go.
-pub(crate) struct Grads<'a, T> {
-    pub q: Option<(&'a mut [T], &'a Place)>,
-    pub k: Option<(&'a mut [T], &'a Place)>,
-    pub v: Option<(&'a mut [T], &'a Place)>,
-}
 
 /// The problem, what the forward pass left of it, and the gradient that comes in. The columns of `out` and `g` lie side by side.
 struct Pass<'a, T: 'static> {
@@ -28,11 +21,12 @@ struct Pass<'a, T: 'static> {
     strips: Strips<T>,
 }
 
+/// Where the gradients of Q, K and V go that are asked for.
 #[derive(Clone, Copy)]
-struct Sinks<'a, T> {
-    q: Option<Sink<'a, T>>,
-    k: Option<Sink<'a, T>>,
-    v: Option<Sink<'a, T>>,
+pub(crate) struct Sinks<'a, T> {
+    pub q: Option<Sink<'a, T>>,
+    pub k: Option<Sink<'a, T>>,
+    pub v: Option<Sink<'a, T>>,
 }
 
 /// Writes the gradients.
@@ -41,14 +35,9 @@ pub(crate) fn backward<T: Float>(
     g: &Units<'_, T>,
     out: &Units<'_, T>,
     lse: &[T],
-    grads: Grads<'_, T>,
+    sinks: Sinks<'_, T>,
 ) {
     let pass = Pass { p, g, out, lse, strips: Strips::new() };
-    let sinks = Sinks {
-        q: grads.q.map(|(out, place)| Sink::new(out, place)),
-        k: grads.k.map(|(out, place)| Sink::new(out, place)),
-        v: grads.v.map(|(out, place)| Sink::new(out, place)),
-    };
     let (units, [queries, keys]) = (p.k.at.len(), p.size);
     let all = p.ns(queries * p.group);
     // Five products in one go, a unit a part; or seven in smaller parts where threads would have nothing to do. Sums run over the same blocks in the
@@ -346,7 +335,15 @@ impl<T: Float> Kernel for Delta<'_, '_, T> {
         for (d, row) in self.delta.iter_mut().zip(self.rows.clone()) {
             let g = &g.data[g.index(self.unit, row)..][..self.width];
             let out = &out.data[out.index(self.unit, row)..][..self.width];
-            *d = row_dot::<T, FMA>(g, out);
+            let ((gs, g_tail), (outs, out_tail)) = (g.as_chunks::<W>(), out.as_chunks::<W>());
+            let mut acc = [T::ZERO; W];
+            for (g, out) in gs.iter().zip(outs) {
+                for ((a, &g), &o) in acc.iter_mut().zip(g).zip(out) {
+                    *a = g.vfma::<FMA>(o, *a);
+                }
+            }
+            let tail = g_tail.iter().zip(out_tail);
+            *d = tail.fold(total(acc), |sum, (&g, &o)| g.vfma::<FMA>(o, sum));
         }
     }
 }

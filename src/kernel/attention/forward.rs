@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{COLS, Place, Problem, Sink, blocks, gather, stride, with_buffers};
+use super::{COLS, Problem, Sink, blocks, gather, stride, with_buffers};
 use crate::float::Float;
 use crate::kernel::gemm::{Epilogue, MatRef, Strips, gemm};
 use crate::kernel::par::{self, SyncPtr};
@@ -17,7 +17,7 @@ const SHORT_PART: usize = 48;
 const FEW: usize = 8;
 
 /// Writes the output, and for each unit and query the logarithm of the sum of its exponentials.
-pub(crate) fn forward<T: Float>(p: &Problem<'_, T>, out: &mut [T], place: &Place, lse: &mut [T]) {
+pub(crate) fn forward<T: Float>(p: &Problem<'_, T>, out: Sink<'_, T>, lse: &mut [T]) {
     let [queries, _] = p.size;
     if queries == 0 {
         return;
@@ -26,7 +26,7 @@ pub(crate) fn forward<T: Float>(p: &Problem<'_, T>, out: &mut [T], place: &Place
     let threads = par::threads_here();
     let most = if threads == 1 || p.units() >= 4 * threads { PART } else { SHORT_PART };
     let parts = queries.div_ceil(most);
-    let (out, lse) = (Sink::new(out, place), SyncPtr(lse.as_mut_ptr()));
+    let lse = SyncPtr(lse.as_mut_ptr());
     par::for_each(p.units() * parts, 2.0 * p.ns(queries.min(most)) + 100.0, |i| {
         let (unit, start) = (i / parts, i % parts * most);
         let rows = start..queries.min(start + most);

@@ -41,7 +41,7 @@ use super::softmax::W;
 use super::vector;
 use crate::float::Float;
 
-pub(crate) use backward::{Grads, backward};
+pub(crate) use backward::{Sinks, backward};
 pub(crate) use forward::forward;
 
 /// Keys of a block: a strip of scores is 8 KiB, and the packed keys of a head of 64 numbers 64 KiB.
@@ -114,7 +114,7 @@ pub(crate) struct Problem<'a, T> {
     pub keep: Option<Keep<T>>,
 }
 
-/// Where the matrix of each unit goes: element (i, j) of unit `u` to `at[u] + i*rs + j`.
+/// Where the matrix of each unit goes: element (i, j) of unit `u` to `at[u] + i*rs + j`, a place of its own.
 pub(crate) struct Place {
     pub at: Vec<usize>,
     pub rs: usize,
@@ -122,15 +122,21 @@ pub(crate) struct Place {
 
 /// Output for several threads, with where each unit goes.
 #[derive(Clone, Copy)]
-struct Sink<'a, T> {
+pub(crate) struct Sink<'a, T> {
     to: SyncPtr<T>,
     len: usize,
     place: &'a Place,
 }
 
 impl<'a, T: Float> Sink<'a, T> {
-    fn new(out: &mut [T], place: &'a Place) -> Self {
+    pub(crate) fn new(out: &'a mut [T], place: &'a Place) -> Self {
         Sink { to: SyncPtr(out.as_mut_ptr()), len: out.len(), place }
+    }
+
+    /// Three outputs in one array, where they have no place in common.
+    pub(crate) fn three(out: &'a mut [T], places: &'a [Place; 3]) -> [Self; 3] {
+        let (to, len) = (SyncPtr(out.as_mut_ptr()), out.len());
+        places.each_ref().map(|place| Sink { to, len, place })
     }
 
     /// One row of a unit.

@@ -16,6 +16,7 @@ use super::{Dense, Layer, Mode, Param};
 use crate::Module;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::ops::attention::{Packing, packed_attention, split_heads};
 use crate::ops::linear::linear;
 use crate::ops::{Attention, Rotary};
 use crate::tensor::Tensor;
@@ -121,6 +122,19 @@ impl<T: Float> MultiHeadAttention<T> {
         options: &Attend<T>,
     ) -> Result<Tensor<T>> {
         let run = || {
+            if query.is(key)
+                && query.is(value)
+                && self.extra() == 0
+                && self.rotary.is_none()
+                && let Some(w) = &self.in_proj_weight
+            {
+                self.check(query, key, value)?;
+                let all = linear(NAME, query, w, self.in_proj_bias.as_deref())?;
+                let packing = self.packing();
+                let [q, k, v] = packing.parts(&all.detach())?;
+                let options = self.options(&Heads { q, k, v }, options, query.rank())?;
+                return self.joined(&packed_attention(&all, packing, &options)?, query.rank());
+            }
             let x = self.heads(query, key, value, 0)?;
             let options = self.options(&x, options, query.rank())?;
             let (k, v) = self.with_extra(&x)?;
@@ -355,15 +369,7 @@ impl<T: Float> MultiHeadAttention<T> {
 
     /// \[batch, positions, heads·d\] (in the order of the layer) to \[batch, heads, positions, d\].
     fn split(&self, x: &Tensor<T>, heads: usize) -> Result<Tensor<T>> {
-        let d = self.head_dim();
-        match *x.shape() {
-            [n, _] => x.reshape([n, heads, d])?.permute([1, 0, 2])?.unsqueeze(0),
-            [a, b, _] => {
-                let order = if self.batch_first { [0, 2, 1, 3] } else { [1, 2, 0, 3] };
-                x.reshape([a, b, heads, d])?.permute(order)
-            }
-            _ => Err(Error::shape(NAME, format!("{:?} has no heads", x.shape()))),
-        }
+        split_heads(x, heads, self.batch_first)
     }
 
     /// The way back: heads side by side, and the last projection.
@@ -416,6 +422,11 @@ impl<T: Float> MultiHeadAttention<T> {
             0 => Ok((x.k.clone(), x.v.clone())),
             _ => Ok((add(&x.k, &self.bias_k)?, add(&x.v, &self.bias_v)?)),
         }
+    }
+
+    /// How a projection by `in_proj_weight` is cut.
+    fn packing(&self) -> Packing {
+        Packing { heads: self.num_heads, kv_heads: self.kv_heads, batch_first: self.batch_first }
     }
 
     /// What [`attend`](Self::attend) asks of the attention.

@@ -5,7 +5,7 @@ use crate::autograd::{Op, apply};
 use crate::element::Element;
 use crate::error::Result;
 use crate::float::Float;
-use crate::kernel::attention::{Grads, Mask, Place, Problem, Units, backward, forward};
+use crate::kernel::attention::{Mask, Place, Problem, Sink, Sinks, Units, backward, forward};
 use crate::kernel::keep::Keep;
 use crate::tensor::{Dims, Layout, Tensor, numel};
 
@@ -16,15 +16,7 @@ pub(super) struct Fused<T: Float> {
 
 /// q, k and v where they lie, however that is.
 pub(super) fn attention<T: Float>(x: &Operands<T>, options: &Attention<T>) -> Result<Tensor<T>> {
-    let mut options = options.clone();
-    for mask in &mut options.masks {
-        // Neither is ever differentiated here; rows of a mask are read side by side or as one number for all keys.
-        match mask {
-            AttentionMask::Allow(m) => *m = readable(m),
-            AttentionMask::Add(m) => *m = readable(m),
-        }
-    }
-    apply(Fused { options, group: x.group }, [&x.q, &x.k, &x.v])
+    apply(Fused::new(options, x.group), [&x.q, &x.k, &x.v])
 }
 
 fn readable<M: Element>(mask: &Tensor<M>) -> Tensor<M> {
@@ -51,12 +43,13 @@ fn units<'a, M: Element>(x: &'a Tensor<M>, layout: &Layout) -> Units<'a, M> {
     }
 }
 
-fn place(layout: &Layout) -> Place {
+/// Where the matrices of a tensor go, whose columns lie side by side.
+pub(super) fn place(layout: &Layout) -> Place {
     let outer = layout.rank() - 2;
     let axes = Layout {
         shape: layout.shape[..outer].into(),
         strides: layout.strides[..outer].into(),
-        offset: 0,
+        offset: layout.offset,
     };
     Place { at: axes.offsets().collect(), rs: layout.strides[outer] as usize }
 }
@@ -67,6 +60,18 @@ fn build<T: Float>(layout: &Layout, fill: impl FnOnce(&mut [T])) -> Tensor<T> {
 }
 
 impl<T: Float> Fused<T> {
+    pub(super) fn new(options: &Attention<T>, group: usize) -> Self {
+        let mut options = options.clone();
+        for mask in &mut options.masks {
+            // Neither is ever differentiated here; rows of a mask are read side by side or as one number for all keys.
+            match mask {
+                AttentionMask::Allow(m) => *m = readable(m),
+                AttentionMask::Add(m) => *m = readable(m),
+            }
+        }
+        Fused { options, group }
+    }
+
     /// How many queries look at how many keys, together; other masks than the causal one leave none out.
     fn pairs(&self, q: &[usize], v: &[usize]) -> u64 {
         let (queries, keys) = (q[q.len() - 2], v[v.len() - 2]);
@@ -75,6 +80,22 @@ impl<T: Float> Fused<T> {
             Some(start) => (0..queries).map(|i| (start.saturating_add(i + 1)).min(keys)).sum(),
         };
         (q[..q.len() - 2].iter().product::<usize>() * pairs) as u64
+    }
+
+    /// Writes the gradients.
+    pub(super) fn gradients(
+        &self,
+        [q, k, v]: [&Tensor<T>; 3],
+        g: &Tensor<T>,
+        y: &Tensor<T>,
+        lse: &Tensor<T>,
+        sinks: Sinks<'_, T>,
+    ) {
+        debug_assert_eq!(outer(g), outer(y));
+        let g = columns_together(g);
+        let lse = lse.as_slice().unwrap_or(&[]);
+        let (g, y) = (units(&g, g.layout()), units(y, y.layout()));
+        backward(&self.problem(q, k, v), &g, &y, lse, sinks);
     }
 
     fn problem<'a>(
@@ -134,7 +155,7 @@ impl<T: Float> Op<T, 3> for Fused<T> {
         let mut lse = None;
         let y = build(&layout, |out| {
             lse = Some(Tensor::build(&shape[..last], |lse| {
-                forward(&problem, out, &place(&layout), lse);
+                forward(&problem, Sink::new(out, &place(&layout)), lse);
             }));
         });
         let lse = lse.unwrap_or_else(|| Tensor::build(&[0], |_| {}));
@@ -147,22 +168,18 @@ impl<T: Float> Op<T, 3> for Fused<T> {
         g: Tensor<T>,
         needs: [bool; 3],
     ) -> Result<[Option<Tensor<T>>; 3]> {
-        debug_assert_eq!(outer(&g), outer(&y));
-        let g = columns_together(&g);
-        let problem = self.problem(&q, &k, &v);
         let layouts = [&q, &k, &v].map(|x| x.layout().order_for(x.shape()));
         let places = layouts.each_ref().map(place);
         // One buffer after the other, empty where nobody asks.
         let len = |i: usize| if needs[i] { layouts[i].len() } else { 0 };
         let buffers = [0, 1, 2].map(|i| Tensor::<T>::build(&[len(i)], |_| {}));
         let [mut dq, mut dk, mut dv] = buffers;
-        let grads = Grads {
-            q: needs[0].then(|| dq.make_mut()).map(|d| (d, &places[0])),
-            k: needs[1].then(|| dk.make_mut()).map(|d| (d, &places[1])),
-            v: needs[2].then(|| dv.make_mut()).map(|d| (d, &places[2])),
+        let sinks = Sinks {
+            q: needs[0].then(|| Sink::new(dq.make_mut(), &places[0])),
+            k: needs[1].then(|| Sink::new(dk.make_mut(), &places[1])),
+            v: needs[2].then(|| Sink::new(dv.make_mut(), &places[2])),
         };
-        let lse = lse.as_slice().unwrap_or(&[]);
-        backward(&problem, &units(&g, g.layout()), &units(&y, y.layout()), lse, grads);
+        self.gradients([&q, &k, &v], &g, &y, &lse, sinks);
         let [lq, lk, lv] = layouts;
         Ok([
             needs[0].then(|| dq.with_layout(lq)),

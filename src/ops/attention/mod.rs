@@ -6,12 +6,16 @@
 //! | --- | --- |
 //! | `mod.rs` | the options, the method, what it checks |
 //! | `fused.rs` | the recorded operation, by the tiled kernels |
+//! | `packed.rs` | the same of the parts of one tensor |
 //! | `composed.rs` | the same from single operations: where the weights or the gradient of a mask are wanted |
 
 mod composed;
 mod fused;
+mod packed;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use packed::{Packing, packed_attention, split_heads};
 
 use crate::element::Element;
 use crate::error::{Error, Result};

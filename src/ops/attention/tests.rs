@@ -160,6 +160,37 @@ fn the_recorded_gradient_is_the_fused_one() {
 }
 
 #[test]
+fn parts_of_one_tensor_are_tensors() {
+    let options = Attention::new().causal().dropout(0.2, 5);
+    for (shape, batch_first) in [(&[2, 7, 24][..], true), (&[7, 2, 24], false), (&[7, 24], true)] {
+        let x = wave(shape, 1);
+        let packing = Packing { heads: 4, kv_heads: 2, batch_first };
+        let packed = |x: &Tensor<f64>| packed_attention(x, packing, &options);
+        let apart = |x: &Tensor<f64>| {
+            let [q, k, v] = packing.parts(x)?;
+            q.scaled_dot_product_attention(&k, &v, &options)
+        };
+        let run = |f: &dyn Fn(&Tensor<f64>) -> Result<Tensor<f64>>| {
+            let tape = Tape::new(0);
+            let leaf = tape.leaf(&x);
+            let y = f(&leaf).unwrap();
+            let grads = y.backward_with(&wave(y.shape(), 7)).unwrap();
+            (y.to_vec(), grads.wrt(&leaf).unwrap().to_vec())
+        };
+        assert!(run(&packed) == run(&apart), "{shape:?}");
+        gradgradcheck(|[x]: [&Tensor<f64>; 1]| packed(x), [&x]).unwrap();
+    }
+    // A recorded mask has a gradient.
+    let (x, mask) = (wave(&[3, 6], 1), wave(&[3, 3], 2));
+    let packing = Packing { heads: 1, kv_heads: 1, batch_first: true };
+    gradcheck(
+        |[x, m]: [&Tensor<f64>; 2]| packed_attention(x, packing, &Attention::new().mask(m)),
+        [&x, &mask],
+    )
+    .unwrap();
+}
+
+#[test]
 fn only_the_gradients_that_are_asked_for() {
     let (q, k, v) = (wave(&[2, 4, 3], 1), wave(&[2, 5, 3], 2), wave(&[2, 5, 2], 3));
     let all = {

@@ -25,7 +25,7 @@ impl<T: Float> Op<T, 1> for PutSlice {
     }
     fn forward(&self, [g]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, ())> {
         let y = Tensor::build(&self.into, |out| {
-            out.fill(T::ZERO);
+            self.clear_rest(out);
             let at = Layout::dense(&self.into).slice(self.axis, self.start, self.count, self.step);
             crate::kernel::place::place(g.buffer(), g.layout(), out, &at);
         });
@@ -33,6 +33,21 @@ impl<T: Float> Op<T, 1> for PutSlice {
     }
     fn vjp(&self, (): (), h: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
         Ok([Some(apply_view(View::Slice(self.axis, self.start, self.count, self.step), &h))])
+    }
+}
+
+impl PutSlice {
+    /// Zeros where the slice is not: what it covers is written only once. (All zeros, if it leaves gaps.)
+    fn clear_rest<T: Float>(&self, out: &mut [T]) {
+        let inner: usize = self.into[self.axis + 1..].iter().product();
+        let row = self.into[self.axis] * inner;
+        if self.step != 1 || row == 0 {
+            return out.fill(T::ZERO);
+        }
+        for row in out.chunks_exact_mut(row) {
+            row[..self.start * inner].fill(T::ZERO);
+            row[(self.start + self.count) * inner..].fill(T::ZERO);
+        }
     }
 }
 
