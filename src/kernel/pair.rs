@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use super::map::{Map, Zip};
 use super::par;
 use super::simd::{Kernel, dispatch};
-use super::softmax::{W, padded, total};
+use super::softmax::{W, total};
 use crate::element::Element;
 use crate::float::Float;
 use crate::tensor::Block;
@@ -24,21 +24,25 @@ impl<T: Float, F: Zip<T, T, T>> Kernel for Sum<'_, F, T> {
         let f = self.0;
         let mut sum = T::ZERO;
         for (a, b) in self.1.chunks(BLOCK).zip(self.2.chunks(BLOCK)) {
-            let mut acc = [[T::ZERO; W]; 2];
-            let (a, a_tail) = a.as_chunks::<W>();
-            let (b, b_tail) = b.as_chunks::<W>();
-            for (i, (a, b)) in a.iter().zip(b).enumerate() {
-                for ((acc, &a), &b) in acc[i % 2].iter_mut().zip(a).zip(b) {
+            let mut acc = [T::ZERO; 2 * W];
+            let (a, a_tail) = a.as_chunks::<{ 2 * W }>();
+            let (b, b_tail) = b.as_chunks::<{ 2 * W }>();
+            for (a, b) in a.iter().zip(b) {
+                for ((acc, &a), &b) in acc.iter_mut().zip(a).zip(b) {
                     *acc += f.at::<FMA>(a, b);
                 }
             }
             // The tail goes through the same vector code; what the padding gives is left out.
-            let (a, b) = (padded(a_tail, T::ZERO), padded(b_tail, T::ZERO));
-            for (i, ((acc, &a), &b)) in acc[0].iter_mut().zip(&a).zip(&b).enumerate() {
+            let (mut a, mut b) = ([T::ZERO; 2 * W], [T::ZERO; 2 * W]);
+            a[..a_tail.len()].copy_from_slice(a_tail);
+            b[..b_tail.len()].copy_from_slice(b_tail);
+            for (i, ((acc, &a), &b)) in acc.iter_mut().zip(&a).zip(&b).enumerate() {
                 let y = f.at::<FMA>(a, b);
                 *acc += if i < a_tail.len() { y } else { T::ZERO };
             }
-            sum += total(acc[0]) + total(acc[1]);
+            for &half in acc.as_chunks::<W>().0 {
+                sum += total(half);
+            }
         }
         sum
     }

@@ -124,28 +124,26 @@ impl<T: Float> Kernel for Weights<'_, '_, T> {
     fn run<const FMA: bool>(self) {
         let Weights { p, unit, start, cols, s, ld, acc, max, sum, first } = self;
         let width = p.width[1];
-        for (i, s) in s.chunks_exact_mut(ld).take(max.len()).enumerate() {
+        let (m, n) = (max.len(), cols.len());
+        // All maxima first: a row's exponentials would wait for its own.
+        for (i, s) in s.chunks_exact_mut(ld).take(m).enumerate() {
             p.mask(unit, start + i, cols, s);
-            let (chunks, _) = s.as_chunks_mut::<W>();
-            let chunks = &mut chunks[..cols.len().div_ceil(W)];
-            let (m, before) = (largest(chunks), max[i]);
-            let m = if m > before { m } else { before };
-            // An infinite maximum would make ∞ - ∞ of the exponent.
-            let shift = if m == T::neg_infinity() { T::ZERO } else { m };
-            let now = exponentials::<T, FMA>(chunks, shift);
-            if first {
-                sum[i] = now;
-            } else {
-                let shrink = (before - shift).vexp::<FMA>();
-                sum[i] = sum[i] * shrink + now;
+            let (largest, before) = (largest(&s.as_chunks::<W>().0[..n.div_ceil(W)]), max[i]);
+            max[i] = if largest > before { largest } else { before };
+            if !first {
+                let shrink = (before - shift(max[i])).vexp::<FMA>();
+                sum[i] *= shrink;
                 if shrink != T::ONE {
                     acc[i * width..][..width].iter_mut().for_each(|a| *a *= shrink);
                 }
             }
-            max[i] = m;
+        }
+        for (i, s) in s.chunks_exact_mut(ld).take(m).enumerate() {
+            let chunks = &mut s.as_chunks_mut::<W>().0[..n.div_ceil(W)];
+            sum[i] += exponentials::<T, FMA>(chunks, shift(max[i]));
             if let Some(keep) = p.keep {
                 let from = p.number(unit, start + i, cols.start);
-                for (j, x) in s[..cols.len()].iter_mut().enumerate() {
+                for (j, x) in s[..n].iter_mut().enumerate() {
                     *x = keep.apply(from + j, *x);
                 }
             }
@@ -153,12 +151,28 @@ impl<T: Float> Kernel for Weights<'_, '_, T> {
     }
 }
 
+/// What is subtracted in front of the exponential, for a maximum: an infinite one would make ∞ - ∞ of the exponent.
+#[inline(always)]
+fn shift<T: Float>(max: T) -> T {
+    if max == T::neg_infinity() { T::ZERO } else { max }
+}
+
 /// The largest number; a NaN may be passed over.
 #[inline(always)]
 fn largest<T: Float>(chunks: &[[T; W]]) -> T {
     let larger = |a: T, x: T| if x > a { x } else { a };
-    let mut acc = [T::neg_infinity(); W];
-    for chunk in chunks {
+    // Four side by side, so that no comparison waits for the one before.
+    let mut acc = [[T::neg_infinity(); W]; 4];
+    let (fours, rest) = chunks.as_chunks::<4>();
+    for four in fours {
+        for (acc, chunk) in acc.iter_mut().zip(four) {
+            for (a, &x) in acc.iter_mut().zip(chunk) {
+                *a = larger(*a, x);
+            }
+        }
+    }
+    let [mut acc, others @ ..] = acc;
+    for chunk in rest.iter().chain(&others) {
         for (a, &x) in acc.iter_mut().zip(chunk) {
             *a = larger(*a, x);
         }
