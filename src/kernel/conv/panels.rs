@@ -295,6 +295,8 @@ impl<T: Float> Panels<'_, T> {
                                 bias_row: bias_row
                                     .map_or(std::ptr::null(), |b| b[first..end].as_ptr()),
                                 relu: false,
+                                next: std::ptr::null(),
+                                next_step: 0,
                             };
                             // SAFETY: a strip's panel of `a` has `k` columns of `rows`; a panel of `b` has a row of whole registers for
                             // each offset, and the sums for each row, or these pixels of the output are the caller's to give. The

@@ -13,6 +13,7 @@ use std::array::from_fn;
 use super::halves::{self, Halves};
 use super::routines::{Routines, Rows};
 use super::scratch::{LINE, with};
+use crate::kernel::simd::Isa;
 
 /// Elements after the last plane that may be read: a register's worth.
 pub(super) const SLACK: usize = 64;
@@ -214,7 +215,7 @@ impl Planes {
     /// Lays out one source with its channels innermost: element `(at(r, c)) * channels + channel`. All of `dst` is written but the slack.
     pub(super) fn fill_transposed<T: crate::kernel::gemm::GemmElement>(
         &self,
-        avx2: bool,
+        isa: Isa,
         src: &[T],
         channels: usize,
         dst: &mut [T],
@@ -225,7 +226,7 @@ impl Planes {
         if self.as_is {
             // SAFETY: `channels` planes are inside `src`, by the assertion; at most 8 elements behind what is asked for are
             // written, which the slack has room for.
-            unsafe { transpose(avx2, plane, src.as_ptr(), 1, plane, channels, dst.as_mut_ptr()) };
+            unsafe { transpose(isa, plane, src.as_ptr(), 1, plane, channels, dst.as_mut_ptr()) };
             return;
         }
         let [sh, sw] = self.stride;
@@ -249,7 +250,7 @@ impl Planes {
                         // SAFETY: columns `c0..c1` of a row hold columns of the source; otherwise as above.
                         unsafe {
                             transpose(
-                                avx2,
+                                isa,
                                 count,
                                 from.as_ptr(),
                                 sw,
@@ -273,7 +274,7 @@ impl Planes {
 /// # Safety
 /// The elements named are readable, and `dst` writable with 8 elements more.
 pub(super) unsafe fn transpose<T: crate::kernel::gemm::GemmElement>(
-    avx2: bool,
+    isa: Isa,
     count: usize,
     src: *const T,
     step: usize,
@@ -283,5 +284,5 @@ pub(super) unsafe fn transpose<T: crate::kernel::gemm::GemmElement>(
 ) {
     use crate::kernel::gemm::pack::pack;
     // SAFETY: the caller's promise; `pack`'s slack is 8 elements.
-    unsafe { pack(avx2, count, src, step as isize, plane as isize, channels, channels, dst) }
+    unsafe { pack(isa, count, src, step as isize, plane as isize, channels, channels, dst) }
 }

@@ -18,7 +18,7 @@ use crate::float::Float;
 use crate::kernel::gemm::pack::{SLACK as PACK_SLACK, pack};
 use crate::kernel::gemm::tile::{BRows, Family, Tile};
 use crate::kernel::par::{self, SyncPtr};
-use crate::kernel::simd::{Isa, isa};
+use crate::kernel::simd::isa;
 
 /// How columns are cut into registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl<T: Float> Shifted<T> {
             let to = to[start * k..].as_mut_ptr();
             // SAFETY: rows `start..end` are in `a`, and their panel in `to`, with slack behind the last one; panels are written in ascending
             // order.
-            unsafe { pack(isa() >= Isa::Avx2, k, from, 1, k as isize, rows, rows, to) };
+            unsafe { pack(isa(), k, from, 1, k as isize, rows, rows, to) };
         }
     }
 
@@ -296,6 +296,8 @@ impl<T: Float> Shifted<T> {
                 bias_col: std::ptr::null(),
                 bias_row: bias,
                 relu: false,
+                next: std::ptr::null(),
+                next_step: 0,
             };
             debug_assert!(k == 0 || at + self.reach + len <= planes.len());
             // SAFETY: offsets plus pixels lie inside `planes`, by the caller's promise, and beyond the last one only if `full` was

@@ -27,7 +27,7 @@ use super::winograd;
 use crate::float::Float;
 use crate::kernel::gemm::tile::{BRows, Tile};
 use crate::kernel::par::{self, SyncPtr};
-use crate::kernel::simd::{Isa, isa};
+use crate::kernel::simd::isa;
 
 /// Below this many columns, registers would be mostly empty the wide way.
 const WIDE: usize = 16;
@@ -244,7 +244,7 @@ impl<'a, T: Float> Plan<'a, T> {
         let col_tiles = registers.div_ceil(family.registers);
         with(&PLANES, |scratch| {
             let image = scratch.get::<T>(self.planes.channel * c.c_in + SLACK);
-            self.planes.fill_transposed(isa() >= Isa::Avx2, x, c.c_in, image);
+            self.planes.fill_transposed(isa(), x, c.c_in, image);
             for p in (0..plane).step_by(block) {
                 let offs = &table[p..plane.min(p + block)];
                 for (i, &base) in bases.iter().enumerate() {
@@ -270,6 +270,8 @@ impl<'a, T: Float> Plan<'a, T> {
                                 bias_col: std::ptr::null(),
                                 bias_row: std::ptr::null(),
                                 relu: false,
+                                next: std::ptr::null(),
+                                next_step: 0,
                             };
                             let kernel = family.kernel(row_end - row, r1 - r0, BRows::Table, true);
                             // SAFETY: positions of `g` are below `plane`; every tap of every position lies inside the image's planes,

@@ -143,5 +143,5 @@ fn reads_b_in_place<T: GemmElement>(p: &Problem<T>, family: &Family<T>) -> bool 
 }
 
 /// Up to this many rows of A, and from this length of a sum on, the transposition of C costs less than that of B.
-const FEW_ROWS: usize = 48;
+const FEW_ROWS: usize = 160;
 const DEEP: usize = 128;

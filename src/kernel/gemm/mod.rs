@@ -8,9 +8,12 @@
 //! | `turned.rs` | tiles of C' written to C |
 //! | `cuts.rs` | ranges in pieces of nearly equal length |
 //! | `pack.rs` | copies in the micro-kernel's order, and the buffers that hold them |
+//! | `across.rs` | such copies of what lies along k, transposed in registers |
+//! | `ahead.rs` | fetching what is read next |
 //! | `packed.rs` | a B that is packed once for many products |
 //! | `strips.rs` | products of a few rows for callers that pack and cut themselves |
 //! | `dot.rs` | few rows against columns that lie along k |
+//! | `tiles.rs` | all tiles of a block of k |
 //! | `tile.rs` | the micro-kernel, its form for convolutions included |
 //! | `peak.rs` | what the multipliers can do at most |
 //! | `vector.rs` | one register, per instruction set |
@@ -21,6 +24,8 @@
 // A product has sizes, strides and pointers; bundling them for the count's sake would hide which is which.
 #![allow(clippy::too_many_arguments)]
 
+mod across;
+mod ahead;
 mod cuts;
 mod dot;
 mod drive;
@@ -30,6 +35,7 @@ pub(crate) mod peak;
 mod plan;
 mod strips;
 pub(crate) mod tile;
+mod tiles;
 mod turned;
 pub(crate) mod vector;
 
@@ -55,11 +61,12 @@ pub trait GemmElement: Num {
     fn dots(isa: Isa) -> dot::DotFn<Self>;
     /// `self * b + c`, with one rounding if `FUSED`.
     fn mul_add_if<const FUSED: bool>(self, b: Self, c: Self) -> Self;
-    /// [`pack::pack`] of columns along k, by AVX2; `false` if there is no such code and nothing was done.
+    /// [`pack::pack`] of columns along k in registers; `false` if there is no such code and nothing was done.
     ///
     /// # Safety
-    /// As [`pack::pack`]; the processor has AVX2.
+    /// As [`pack::pack`].
     unsafe fn transpose(
+        isa: Isa,
         k: usize,
         src: *const Self,
         across: isize,
@@ -101,6 +108,7 @@ impl GemmElement for f32 {
     }
     #[inline]
     unsafe fn transpose(
+        isa: Isa,
         k: usize,
         src: *const f32,
         across: isize,
@@ -109,12 +117,18 @@ impl GemmElement for f32 {
         dst: *mut f32,
     ) -> bool {
         #[cfg(target_arch = "x86_64")]
-        if width < 8 || width.is_multiple_of(8) {
-            // SAFETY: the caller's promise, passed on.
-            unsafe { pack::transpose_f32(k, src, across, count, width, dst) };
-            return true;
+        // SAFETY: the caller's promise, passed on; the processor has the instruction set that is asked for.
+        unsafe {
+            if isa == Isa::Avx512 && width.is_multiple_of(16) {
+                across::by_sixteen(k, src, across, count, width, dst);
+                return true;
+            }
+            if isa >= Isa::Avx2 && (width < 8 || width.is_multiple_of(8)) {
+                across::by_eight(k, src, across, count, width, dst);
+                return true;
+            }
         }
-        let _ = (k, src, across, count, width, dst);
+        let _ = (isa, k, src, across, count, width, dst);
         false
     }
 }
@@ -151,6 +165,7 @@ impl GemmElement for f64 {
     }
     #[inline]
     unsafe fn transpose(
+        _isa: Isa,
         _k: usize,
         _src: *const f64,
         _across: isize,

@@ -75,9 +75,9 @@ pub(crate) const SLACK: usize = 8;
 ///
 /// # Safety
 /// The elements of `src` named above are readable; `dst` has room for `k * width + SLACK` elements, is written in its first
-/// `k * width` and may be overwritten in the rest; they do not overlap. `avx2` only if the processor has it.
+/// `k * width` and may be overwritten in the rest; they do not overlap. The processor has `isa`.
 pub(crate) unsafe fn pack<T: GemmElement>(
-    avx2: bool,
+    isa: Isa,
     k: usize,
     src: *const T,
     along: isize,
@@ -95,7 +95,7 @@ pub(crate) unsafe fn pack<T: GemmElement>(
                 std::ptr::copy_nonoverlapping(from, to, count);
                 fill(to.add(count), width - count);
             }
-        } else if along == 1 && avx2 && T::transpose(k, src, across, count, width, dst) {
+        } else if along == 1 && T::transpose(isa, k, src, across, count, width, dst) {
         } else {
             for p in 0..k {
                 let from = src.wrapping_offset(p as isize * along);
@@ -130,7 +130,7 @@ pub(super) unsafe fn panels<T: GemmElement>(
         for start in (whole * width..count).step_by(width) {
             let src = src.wrapping_offset(start as isize * across);
             let count = width.min(count - start);
-            pack(isa >= Isa::Avx2, k, src, along, across, count, width, dst.add(start * k));
+            pack(isa, k, src, along, across, count, width, dst.add(start * k));
         }
     }
 }
@@ -215,7 +215,7 @@ const AHEAD: isize = 16;
 
 /// Asks for the cache lines of `n` elements.
 #[inline(always)]
-fn prefetch<T>(_p: *const T, n: usize) {
+pub(super) fn prefetch<T>(_p: *const T, n: usize) {
     for _i in (0..n).step_by(64 / size_of::<T>()) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a hint, harmless at any address.
@@ -233,84 +233,5 @@ unsafe fn fill<T: GemmElement>(to: *mut T, n: usize) {
     for j in 0..n {
         // SAFETY: `j < n`.
         unsafe { *to.add(j) = T::ZERO };
-    }
-}
-
-/// Packs columns of floats that lie along `p` (see [`pack`] with `along == 1`), eight by eight in registers.
-///
-/// Each group of eight `j` writes whole registers, also where fewer belong to it: what it writes too much lies in the next
-/// `p`'s row, which is written later, or in the slack. (So groups run in ascending `p`, and the last group of each row last.)
-///
-/// # Safety
-/// As [`pack`]; the processor has AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-pub(crate) unsafe fn transpose_f32(
-    k: usize,
-    src: *const f32,
-    across: isize,
-    count: usize,
-    width: usize,
-    dst: *mut f32,
-) {
-    use std::arch::x86_64::*;
-    let whole = k - k % 8;
-    // SAFETY: reads are at `j < count`, `p < k` (registers of eight `p` only below `whole`); writes are at most eight elements
-    // from `p * width + j` with `j < width`, `p < k`, so within the panel and its slack.
-    unsafe {
-        for j in (0..width).step_by(8) {
-            for p in (0..whole).step_by(8) {
-                let mut r = [_mm256_setzero_ps(); 8];
-                for (i, r) in r.iter_mut().enumerate() {
-                    if j + i < count {
-                        *r = _mm256_loadu_ps(src.wrapping_offset((j + i) as isize * across).add(p));
-                    }
-                }
-                let t0 = _mm256_unpacklo_ps(r[0], r[1]);
-                let t1 = _mm256_unpackhi_ps(r[0], r[1]);
-                let t2 = _mm256_unpacklo_ps(r[2], r[3]);
-                let t3 = _mm256_unpackhi_ps(r[2], r[3]);
-                let t4 = _mm256_unpacklo_ps(r[4], r[5]);
-                let t5 = _mm256_unpackhi_ps(r[4], r[5]);
-                let t6 = _mm256_unpacklo_ps(r[6], r[7]);
-                let t7 = _mm256_unpackhi_ps(r[6], r[7]);
-                let s0 = _mm256_shuffle_ps::<0x44>(t0, t2);
-                let s1 = _mm256_shuffle_ps::<0xee>(t0, t2);
-                let s2 = _mm256_shuffle_ps::<0x44>(t1, t3);
-                let s3 = _mm256_shuffle_ps::<0xee>(t1, t3);
-                let s4 = _mm256_shuffle_ps::<0x44>(t4, t6);
-                let s5 = _mm256_shuffle_ps::<0xee>(t4, t6);
-                let s6 = _mm256_shuffle_ps::<0x44>(t5, t7);
-                let s7 = _mm256_shuffle_ps::<0xee>(t5, t7);
-                let out = [
-                    _mm256_permute2f128_ps::<0x20>(s0, s4),
-                    _mm256_permute2f128_ps::<0x20>(s1, s5),
-                    _mm256_permute2f128_ps::<0x20>(s2, s6),
-                    _mm256_permute2f128_ps::<0x20>(s3, s7),
-                    _mm256_permute2f128_ps::<0x31>(s0, s4),
-                    _mm256_permute2f128_ps::<0x31>(s1, s5),
-                    _mm256_permute2f128_ps::<0x31>(s2, s6),
-                    _mm256_permute2f128_ps::<0x31>(s3, s7),
-                ];
-                let room = width - j;
-                for (i, out) in out.into_iter().enumerate() {
-                    let to = dst.add((p + i) * width + j);
-                    if room >= 8 || width < 8 {
-                        _mm256_storeu_ps(to, out);
-                    } else {
-                        // The next row's start is already written: keep to this row.
-                        let mut lanes = [0.0; 8];
-                        _mm256_storeu_ps(lanes.as_mut_ptr(), out);
-                        std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, room);
-                    }
-                }
-            }
-        }
-        for p in whole..k {
-            for j in 0..width {
-                *dst.add(p * width + j) =
-                    if j < count { *src.wrapping_offset(j as isize * across).add(p) } else { 0.0 };
-            }
-        }
     }
 }

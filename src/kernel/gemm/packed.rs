@@ -51,7 +51,7 @@ impl<T: GemmElement> Packed<T> {
             return Packed { isa, k, n, panels: Block::stale(0) };
         }
         let b = Problem { b: b.checked((1, 0), k, n), b_rs: b.rs, b_cs: b.cs, ..problem(1, k, n) };
-        let plan = Plan::new(isa, T::family(isa), &b);
+        let plan = Plan::whole(isa, T::family(isa), &b);
         let mut panels = Block::stale(plan.packed_len());
         // SAFETY: B was checked above, the buffer has the length that the plan asked for, and `isa` was detected.
         unsafe { plan.pack_whole(panels.as_mut_ptr()) };
@@ -91,7 +91,7 @@ impl<T: GemmElement> Packed<T> {
             bias_col: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
             ..problem(m, k, n)
         };
-        let plan = Plan::new(self.isa, T::family(self.isa), &p);
+        let plan = Plan::whole(self.isa, T::family(self.isa), &p);
         // SAFETY: the operands were checked above, C is borrowed mutably so it overlaps none of them, and the panels are those of
         // a plan of the same k, n and (detected) instruction set; they are only read.
         unsafe { plan.run(Some(&self.panels)) };

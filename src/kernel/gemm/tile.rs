@@ -65,6 +65,10 @@ pub struct Tile<T> {
     pub bias_row: *const T,
     /// Replace negative results with 0.
     pub relu: bool,
+    /// What is asked for along the way where B is strided and full, or null: memory that is read after this tile.
+    pub next: *const u8,
+    /// How far the place asked for moves with each step of k, in bytes.
+    pub next_step: usize,
 }
 
 /// A micro-kernel.
@@ -107,14 +111,19 @@ impl<T> Family<T> {
     /// The micro-kernel for tiles of `rows` by `registers`, both at least 1 and at most the family's.
     #[inline]
     pub(crate) fn kernel(&self, rows: usize, registers: usize, b: BRows, full: bool) -> TileFn<T> {
+        self.row(rows, b, full)[registers - 1]
+    }
+
+    /// The micro-kernels for tiles of so many rows, by registers.
+    #[inline]
+    pub(crate) fn row(&self, rows: usize, b: BRows, full: bool) -> &'static [TileFn<T>] {
         debug_assert!(rows >= 1 && rows <= self.rows);
-        debug_assert!(registers >= 1 && registers <= self.registers);
         let form = match b {
             BRows::Strided => full as usize,
             BRows::Table => 2 + full as usize,
             BRows::Far => 4,
         };
-        self.kernels[form][(rows - 1) * self.registers + registers - 1]
+        &self.kernels[form][(rows - 1) * self.registers..rows * self.registers]
     }
 }
 
@@ -151,6 +160,8 @@ unsafe fn tile<
         // additions takes longer than the multiplications of a narrow tile.
         let rows: [_; R] = from_fn(|i| black_box(t.a.wrapping_offset(i as isize * t.a_rs)));
         let (mut a, mut b) = (0, t.b);
+        // (Some line that is near where nothing is asked for.)
+        let mut next = if t.next.is_null() { t.a.cast() } else { t.next };
         for p in 0..t.k {
             let row = if TABLE { t.b.wrapping_offset(*t.offs.add(p)) } else { b };
             let mut bv = [V::zero(); NV];
@@ -160,6 +171,10 @@ unsafe fn tile<
                     V::prefetch(at.wrapping_offset(AHEAD * t.b_rs));
                 }
                 bv[v] = if FULL || v + 1 < NV { V::load(at) } else { V::load_part(at, mask) };
+            }
+            if FULL && !TABLE {
+                V::prefetch_far(next);
+                next = next.wrapping_add(t.next_step);
             }
             for i in 0..R {
                 let x = V::splat(*rows[i].wrapping_offset(a));

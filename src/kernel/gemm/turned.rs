@@ -1,22 +1,21 @@
-//! A tile of C' written to C: where the columns of C are the rows on the left, see [`drive`](super::drive).
+//! Tiles of C' written to C: where the columns of C are the rows on the left, see [`drive`](super::drive).
 
 use super::GemmElement;
 use super::drive::Problem;
 use super::pack::{SLACK, pack};
-use super::tile::Family;
 use crate::kernel::simd::{Isa, Kernel, dispatch_on};
 use std::ops::Range;
 
-/// Elements that a tile and its transpose need.
-pub(super) fn room<T>(family: &Family<T>) -> usize {
-    2 * family.rows * family.registers * family.lanes + SLACK
+/// Elements that the sums of so many rows and columns, and their transpose, need.
+pub(super) fn room(rows: usize, width: usize) -> usize {
+    2 * rows * width + SLACK
 }
 
 /// Writes the sums of `rows` by `cols` of C', `width` columns in whole registers, to C: plus what is there if `accumulate`, through
 /// the epilogue if `end`.
 ///
 /// # Safety
-/// The sums have [`room`]; these elements of C (element (i, j) at `i + j * c_cs`) are writable, and nobody else touches them; the
+/// The sums have [`room`]; rows and columns are not empty; these elements of C (element (i, j) at `i + j * c_cs`) are writable, and nobody else touches them; the
 /// problem's biases are null or of its sizes; the processor has `isa`.
 pub(super) unsafe fn write<T: GemmElement>(
     isa: Isa,
@@ -29,10 +28,10 @@ pub(super) unsafe fn write<T: GemmElement>(
     end: bool,
 ) {
     let count = rows.len();
-    // SAFETY: the tile has `count * width` sums, and as much room and the slack behind them.
+    // SAFETY: there are `count * width` sums, and as much room and the slack behind them.
     let lines = unsafe {
         let to = sums.add(count * width);
-        pack(isa >= Isa::Avx2, width, sums, 1, width as isize, count, count, to);
+        pack(isa, width, sums, 1, width as isize, count, count, to);
         std::slice::from_raw_parts(to.cast_const(), count * width)
     };
     dispatch_on(isa, Lines { p, lines, rows, cols, accumulate, end });
@@ -52,8 +51,12 @@ impl<T: GemmElement> Kernel for Lines<'_, T> {
     type Out = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        // Eight is by far the commonest, and lets a line be a register.
-        if self.rows.len() == 8 { self.write(8) } else { self.write(self.rows.len()) }
+        // By far the commonest, which let a line be a register.
+        match self.rows.len() {
+            16 => self.write(16),
+            8 => self.write(8),
+            n => self.write(n),
+        }
     }
 }
 

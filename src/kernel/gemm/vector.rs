@@ -27,6 +27,9 @@ pub(crate) trait Vector: Copy {
     /// Asks for the cache line at `p`, which may be any address.
     #[inline(always)]
     fn prefetch(_p: *const Self::Elem) {}
+    /// Asks for the cache line at `p`, which may be any address, in L2.
+    #[inline(always)]
+    fn prefetch_far(_p: *const u8) {}
     /// The first `n` lanes, `n <= LANES`.
     unsafe fn mask(n: usize) -> Self::Mask;
     /// Lanes outside the mask are zero, and their memory is not touched.
@@ -151,6 +154,10 @@ mod x86 {
                 #[inline(always)]
                 fn prefetch(p: *const $elem) {
                     unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+                }
+                #[inline(always)]
+                fn prefetch_far(p: *const u8) {
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
                 }
                 #[inline(always)]
                 unsafe fn mask($n: usize) -> $mask {

@@ -20,7 +20,7 @@ use crate::kernel::conv::routines::Routines;
 use crate::kernel::conv::scratch::{FACTORS, PLANES, with};
 use crate::kernel::gemm::{Batch, Epilogue, MatRef, gemm_batched};
 use crate::kernel::par::{self, SyncPtr};
-use crate::kernel::simd::{Isa, Kernel, dispatch, isa};
+use crate::kernel::simd::{Kernel, dispatch, isa};
 use crate::tensor::Block;
 
 /// Bytes of both factors of a block of tiles: most of a second-level cache.
@@ -241,9 +241,7 @@ impl View {
         assert!(image.len() >= self.channels * plane && to.len() >= self.len(8));
         let from = image.as_ptr().wrapping_add(self.rows[0] * self.size[1]);
         // SAFETY: these rows are inside each of the planes, and `to` has room for them and a register.
-        unsafe {
-            transpose(isa() >= Isa::Avx2, count, from, 1, plane, self.channels, to.as_mut_ptr())
-        };
+        unsafe { transpose(isa(), count, from, 1, plane, self.channels, to.as_mut_ptr()) };
         to[count * self.channels..].fill(T::ZERO);
     }
 
