@@ -341,6 +341,10 @@ impl<'a, T: GemmElement> Plan<'a, T> {
                 let sums = Sums { at, row, first, width };
                 let next = self.rows_after(&rows, end_row, cols, blocks);
                 for block in blocks.clone() {
+                    if block + 1 == blocks.end {
+                        // Lines as far apart as rows of C: asked for before they are needed, all at once.
+                        turned::ask(self.p, row, first..end.min(self.p.n));
+                    }
                     let block = Block {
                         k: self.block(block),
                         b,

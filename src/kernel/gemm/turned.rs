@@ -11,6 +11,19 @@ pub(super) fn room(rows: usize, width: usize) -> usize {
     2 * rows * width + SLACK
 }
 
+/// Asks for the cache lines of C from row `row` of C' on, to be written.
+pub(super) fn ask<T>(p: &Problem<T>, row: usize, cols: Range<usize>) {
+    for _j in cols {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, harmless at any address.
+        unsafe {
+            use std::arch::x86_64::*;
+            _mm_prefetch::<_MM_HINT_ET0>(p.c.wrapping_add(row + _j * p.c_cs).cast());
+        }
+    }
+    let _ = (p, row);
+}
+
 /// Writes the sums of `rows` by `cols` of C', `width` columns in whole registers, to C: plus what is there if `accumulate`, through
 /// the epilogue if `end`.
 ///
