@@ -190,9 +190,9 @@ impl<'a, T: GemmElement> Plan<'a, T> {
             return unsafe { self.compute_rows(&rows, &cols, &(0..count), b, None) };
         }
         let bytes = (self.col(cols.end) - self.col(cols.start)) * size_of::<T>();
-        // C that is written transposed wants all columns, that is rows of A which C' finds on the right, at once. And of a B in place a
-        // longer stretch may be more rows than fit in the cache's sets, if they are a multiple of some power of two apart.
-        let stretch = match (self.pack_b, self.p.c_cs) {
+        // Columns along k are worth long runs, unless A is to be packed again for each block of columns. C that is written transposed
+        // wants all columns at once: the rows on its left are read again for each block of them.
+        let stretch = match (self.p.b_rs == 1 && !self.pack_a, self.p.c_cs) {
             (false, _) => 1,
             (true, 1) => STRETCH,
             _ => (PACKED / (KC * bytes)).clamp(1, STRETCH),
@@ -207,7 +207,7 @@ impl<'a, T: GemmElement> Plan<'a, T> {
         let mut following = steps().skip(1);
         for (blocks, k, cols) in steps() {
             // Rows that are many take longer to read than B.
-            let few = self.pack_b && self.p.c_cs == 1 && rows.len() <= MANY_TILES;
+            let few = self.pack_b && !self.pack_a && self.p.c_cs == 1 && rows.len() <= MANY_TILES;
             let next = following.next().filter(|_| few).map(|(_, k, after)| {
                 self.columns(&k, &after, rows.len() * cols.len() * blocks.len())
             });
@@ -338,28 +338,26 @@ impl<'a, T: GemmElement> Plan<'a, T> {
             let (row, row_end) = (self.rows.start(rows.start), self.rows.start(rows.end));
             with_scratch_c(|scratch| {
                 let at = scratch.get::<T>(turned::room(row_end - row, width)).as_mut_ptr();
-                let sums = Sums { at, row, first, width };
                 let next = self.rows_after(&rows, end_row, cols, blocks);
+                let more = self.p.accumulate || blocks.start > 0;
+                let (p, whole) = (self.p, first..end.min(self.p.n));
+                if more {
+                    // SAFETY: the caller's promise: a C to be added to is readable, or was written by the blocks before.
+                    unsafe { turned::read(self.isa, p, at, width, row..row_end, whole.clone()) };
+                }
                 for block in blocks.clone() {
                     if block + 1 == blocks.end {
                         // Lines as far apart as rows of C: asked for before they are needed, all at once.
-                        turned::ask(self.p, row, first..end.min(self.p.n));
+                        turned::ask(p, row, whole.clone());
                     }
-                    let block = Block {
-                        k: self.block(block),
-                        b,
-                        a: None,
-                        sums: Some(sums),
-                        next: Some(&next),
-                    };
+                    let (sums, next) = (Some(Sums { at, row, first, width, more }), Some(&next));
+                    let block = Block { k: self.block(block), b, a: None, sums, next };
                     // SAFETY: the caller's promise; the sums are this thread's own, and there is room for these tiles.
                     unsafe { self.compute_tiles(&rows, cols, &block) };
                 }
-                let (p, more) = (self.p, self.p.accumulate || blocks.start > 0);
                 let last = blocks.end == self.blocks();
-                let cols = first..end.min(p.n);
                 // SAFETY: the caller's promise; all sums were written by the first block.
-                unsafe { turned::write(self.isa, p, at, width, row..row_end, cols, more, last) };
+                unsafe { turned::write(self.isa, p, at, width, row..row_end, whole, last) };
             });
         }
     }
@@ -375,12 +373,12 @@ impl<'a, T: GemmElement> Plan<'a, T> {
         let p = self.p;
         let after = self.rows.start(rows.end)..self.rows.start((rows.end + rows.len()).min(end));
         let k = self.block(blocks.start).start..self.block(blocks.end - 1).end;
+        let at = p.a.wrapping_offset(after.start as isize * p.a_rs + k.start as isize * p.a_cs);
+        let (tiles, depth) = (rows.len() * cols.len() * blocks.len(), k.len() / blocks.len());
         if after.is_empty() || p.a_cs != 1 || self.pack_a {
             return Ahead::nothing();
         }
-        let at = p.a.wrapping_offset(after.start as isize * p.a_rs).wrapping_add(k.start);
-        let tiles = rows.len() * cols.len() * blocks.len();
-        Ahead::new(at, after.len(), k.len(), p.a_rs, tiles, k.len() / blocks.len())
+        Ahead::new(at, after.len(), k.len(), p.a_rs, tiles, depth)
     }
 
     /// Columns of B for a stretch of k, for so many tiles.

@@ -26,6 +26,8 @@ pub(super) struct Sums<T> {
     pub(super) row: usize,
     pub(super) first: usize,
     pub(super) width: usize,
+    /// Whether they hold something to add to.
+    pub(super) more: bool,
 }
 
 /// What a block of tiles needs beside its ranges.
@@ -163,7 +165,7 @@ impl<T: GemmElement> Plan<'_, T> {
                     c: row.c.wrapping_add(col - sums.first),
                     c_rs: sums.width as isize,
                     last: lanes,
-                    accumulate: k.start > block.b.start,
+                    accumulate: sums.more || k.start > block.b.start,
                     ..tile
                 }),
             }

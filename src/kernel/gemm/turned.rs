@@ -24,12 +24,36 @@ pub(super) fn ask<T>(p: &Problem<T>, row: usize, cols: Range<usize>) {
     let _ = (p, row);
 }
 
-/// Writes the sums of `rows` by `cols` of C', `width` columns in whole registers, to C: plus what is there if `accumulate`, through
-/// the epilogue if `end`.
+/// Reads what C holds into the sums, for more to be added.
 ///
 /// # Safety
-/// The sums have [`room`]; rows and columns are not empty; these elements of C (element (i, j) at `i + j * c_cs`) are writable, and nobody else touches them; the
-/// problem's biases are null or of its sizes; the processor has `isa`.
+/// As [`write`], for elements that are readable.
+pub(super) unsafe fn read<T: GemmElement>(
+    isa: Isa,
+    p: &Problem<T>,
+    sums: *mut T,
+    width: usize,
+    rows: Range<usize>,
+    cols: Range<usize>,
+) {
+    let count = rows.len();
+    // SAFETY: there is as much room behind the sums; each line is `count` elements of a column of C', and the sums are
+    // written in whole registers.
+    unsafe {
+        let lines = sums.add(count * width);
+        for (i, j) in cols.clone().enumerate() {
+            let c = p.c.add(rows.start + j * p.c_cs);
+            std::ptr::copy_nonoverlapping(c, lines.add(i * count), count);
+        }
+        pack(isa, count, lines, 1, count as isize, cols.len(), width, sums);
+    }
+}
+
+/// Writes the sums of `rows` by `cols` of C', `width` columns in whole registers, to C, through the epilogue if `end`.
+///
+/// # Safety
+/// The sums have [`room`]; rows and columns are not empty; these elements of C (element (i, j) at `i + j * c_cs`) are writable, and
+/// nobody else touches them; the problem's biases are null or of its sizes; the processor has `isa`.
 pub(super) unsafe fn write<T: GemmElement>(
     isa: Isa,
     p: &Problem<T>,
@@ -37,7 +61,6 @@ pub(super) unsafe fn write<T: GemmElement>(
     width: usize,
     rows: Range<usize>,
     cols: Range<usize>,
-    accumulate: bool,
     end: bool,
 ) {
     let count = rows.len();
@@ -47,7 +70,7 @@ pub(super) unsafe fn write<T: GemmElement>(
         pack(isa, width, sums, 1, width as isize, count, count, to);
         std::slice::from_raw_parts(to.cast_const(), count * width)
     };
-    dispatch_on(isa, Lines { p, lines, rows, cols, accumulate, end });
+    dispatch_on(isa, Lines { p, lines, rows, cols, end });
 }
 
 /// The rows of C: `lines` holds them one after another.
@@ -56,7 +79,6 @@ struct Lines<'a, T> {
     lines: &'a [T],
     rows: Range<usize>,
     cols: Range<usize>,
-    accumulate: bool,
     end: bool,
 }
 
@@ -81,11 +103,7 @@ impl<T: GemmElement> Lines<'_, T> {
         for (j, sums) in self.cols.clone().zip(self.lines.chunks_exact(count)) {
             // SAFETY: `count` elements of column `j` of C', which is a row of C, by the promise of `write`.
             let c = unsafe { std::slice::from_raw_parts_mut(p.c.add(row + j * p.c_cs), count) };
-            if self.accumulate {
-                c.iter_mut().zip(sums).for_each(|(c, &x)| *c = x.plus(*c));
-            } else {
-                c.copy_from_slice(sums);
-            }
+            c.copy_from_slice(sums);
             if self.end && !p.bias_col.is_null() {
                 // SAFETY: an element for each column.
                 let bias = unsafe { *p.bias_col.add(j) };
