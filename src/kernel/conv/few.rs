@@ -17,7 +17,7 @@ use super::{Conv, planes};
 use crate::float::Float;
 use crate::kernel::gemm::pack::{SLACK, pack};
 use crate::kernel::par::{self, SyncPtr};
-use crate::kernel::simd::{Isa, isa};
+use crate::kernel::simd::isa;
 
 /// Most pixels: their windows and the rows' partial sums stay in the second-level cache.
 const PIXELS: usize = 64;
@@ -127,8 +127,7 @@ impl Product<'_> {
                 unsafe {
                     (routines.gather)(&gather);
                     let (from, to) = (columns.as_ptr(), to.as_mut_ptr());
-                    let avx2 = isa() >= Isa::Avx2;
-                    pack(avx2, self.pixels, from, 1, across as isize, count, count, to);
+                    pack(isa(), self.pixels, from, 1, across as isize, count, count, to);
                 }
             });
         });

@@ -7,7 +7,7 @@ use super::tiles::POINTS;
 use crate::float::Float;
 use crate::kernel::conv::scratch::{RESULT, with};
 use crate::kernel::gemm::pack::{SLACK, pack};
-use crate::kernel::simd::{Isa, Kernel, dispatch, isa};
+use crate::kernel::simd::{Kernel, dispatch, isa};
 
 /// Input channels that are transformed at a time; their number is rounded up to a multiple of it.
 pub(super) const LANES: usize = 16;
@@ -43,9 +43,9 @@ impl<T: Float> Filters<'_, T> {
             let taps = scratch.get::<T>(9 * step + SLACK);
             for (i, row) in rows.clone().enumerate() {
                 let from = self.weight[row * self.row..].as_ptr();
-                let (across, avx2) = (self.column as isize, isa() >= Isa::Avx2);
+                let across = self.column as isize;
                 // SAFETY: the windows are inside the weight by the assertion, and there is room for nine rows and the slack.
-                unsafe { pack(avx2, 9, from, 1, across, columns, step, taps.as_mut_ptr()) };
+                unsafe { pack(isa(), 9, from, 1, across, columns, step, taps.as_mut_ptr()) };
                 let point = rows.len() * step;
                 dispatch(Widen { taps, turned: self.turned, step, point, to: &mut to[i * step..] });
             }

@@ -297,6 +297,8 @@ impl<T: Float> Winograd<T> {
                     bias_col: std::ptr::null(),
                     bias_row: std::ptr::null(),
                     relu: false,
+                    next: std::ptr::null(),
+                    next_step: 0,
                 };
                 // SAFETY: the panels of the weight and of the tiles have `columns` rows each, of whole registers, and so
                 // has the buffer of products. The family was chosen by a detected instruction set.
