@@ -2,6 +2,7 @@
 //!
 //! | product | way |
 //! | --- | --- |
+//! | a few numbers | one by one (`tiny.rs`) |
 //! | few rows of A, columns of B along k | dot products (`dot.rs`) |
 //! | a few more rows, columns of B along k | tiles of C', see [`reads_b_in_place`] |
 //! | a batch of small ones | each by itself, shared among threads |
@@ -10,7 +11,7 @@
 
 use super::plan::{PART_NS, Plan};
 use super::tile::Family;
-use super::{Batch, GemmElement, dot};
+use super::{Batch, GemmElement, dot, tiny};
 use crate::kernel::par;
 use crate::kernel::simd::Isa;
 
@@ -118,6 +119,10 @@ impl<T: GemmElement> Problem<T> {
 /// # Safety
 /// As [`batched`], for one.
 unsafe fn product<T: GemmElement>(isa: Isa, family: &'static Family<T>, p: &Problem<T>) {
+    if tiny::suits(p) {
+        // SAFETY: the caller's promise.
+        return unsafe { tiny::run(isa, p) };
+    }
     if p.n == 1 && p.m > 1 && p.c_rs == 1 {
         // A column that lies contiguously is a row. SAFETY: the same operands, read as their transposes.
         return unsafe { product(isa, family, &Problem { c_cs: 1, c_rs: p.m, ..p.transposed() }) };

@@ -12,6 +12,7 @@
 //! | `ahead.rs` | fetching what is read next |
 //! | `packed.rs` | a B that is packed once for many products |
 //! | `strips.rs` | products of a few rows for callers that pack and cut themselves |
+//! | `tiny.rs` | a few numbers |
 //! | `dot.rs` | few rows against columns that lie along k |
 //! | `tiles.rs` | all tiles of a block of k |
 //! | `tile.rs` | the micro-kernel, its form for convolutions included |
@@ -36,6 +37,7 @@ mod plan;
 mod strips;
 pub(crate) mod tile;
 mod tiles;
+mod tiny;
 mod turned;
 pub(crate) mod vector;
 
