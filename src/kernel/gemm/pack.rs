@@ -3,11 +3,21 @@
 use super::GemmElement;
 use crate::kernel::simd::{Isa, Kernel, dispatch_on};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A growing 64-byte aligned buffer that each thread keeps, so that nothing is allocated in steady state.
 #[derive(Default)]
 pub(crate) struct Scratch {
     lines: Vec<CacheLine>,
+    held: Option<Held>,
+}
+
+/// What a buffer holds: some columns of B for a stretch of k, of a region of parallel work that has a number of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) region: u64,
+    pub(super) k: usize,
+    pub(super) first: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -17,11 +27,12 @@ struct CacheLine([u8; 64]);
 impl Scratch {
     /// An empty one.
     pub(crate) const fn new() -> Self {
-        Scratch { lines: Vec::new() }
+        Scratch { lines: Vec::new(), held: None }
     }
 
     /// Room for `len` elements, with whatever was there before.
     pub(crate) fn get<T: GemmElement>(&mut self, len: usize) -> &mut [T] {
+        self.held = None;
         let lines = (len * size_of::<T>()).div_ceil(64);
         if self.lines.len() < lines {
             // The old content is of no use: free it before the new one is made.
@@ -32,6 +43,29 @@ impl Scratch {
         // are a valid float (`GemmElement` is f32 and f64 only). The borrow is that of `self`.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) }
     }
+}
+
+impl Scratch {
+    /// The panels that `what` names, `len` elements with the slack: those which the buffer holds from an earlier part of the same region,
+    /// or packed by `pack`.
+    pub(super) fn panels<T: GemmElement>(
+        &mut self,
+        what: Held,
+        len: usize,
+        pack: impl FnOnce(*mut T),
+    ) -> *const T {
+        if self.held != Some(what) {
+            pack(self.get::<T>(len).as_mut_ptr());
+            self.held = Some(what);
+        }
+        self.lines.as_ptr().cast()
+    }
+}
+
+/// A number that no region had before.
+pub(super) fn new_region() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Relaxed)
 }
 
 thread_local! {

@@ -18,7 +18,9 @@
 use super::ahead::Ahead;
 use super::cuts::{Cuts, part, pieces, pieces_of};
 use super::drive::Problem;
-use super::pack::{SLACK, panels, with_scratch_a, with_scratch_b, with_scratch_c};
+use super::pack::{
+    Held, SLACK, new_region, panels, with_scratch_a, with_scratch_b, with_scratch_c,
+};
 use super::tile::{Family, Stays};
 use super::tiles::{Block, Panels, Sums};
 use super::{GemmElement, KC, turned};
@@ -170,11 +172,12 @@ impl<'a, T: GemmElement> Plan<'a, T> {
         let (row_parts, col_parts) = if packed.is_some() { self.parts() } else { self.parts };
         let (rows, cols) = (0..self.rows.tiles, 0..self.cols.tiles);
         let ns = self.estimate() / (row_parts * col_parts) as f64;
+        let region = new_region();
         par::for_each(row_parts * col_parts, ns, |i| {
             let (rows, cols) =
                 (part(&rows, row_parts, i / col_parts), part(&cols, col_parts, i % col_parts));
             // SAFETY: the caller's promise; the parts cover disjoint rows and columns of C.
-            unsafe { self.compute_part(rows, cols, packed) };
+            unsafe { self.compute_part(rows, cols, packed, region) };
         });
     }
 
@@ -182,7 +185,13 @@ impl<'a, T: GemmElement> Plan<'a, T> {
     ///
     /// # Safety
     /// As [`run`](Self::run), and nobody else touches these tiles of C.
-    unsafe fn compute_part(&self, rows: Range<usize>, cols: Range<usize>, packed: Option<&[T]>) {
+    unsafe fn compute_part(
+        &self,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        packed: Option<&[T]>,
+        region: u64,
+    ) {
         let count = self.blocks();
         if let Some(packed) = packed {
             let b = Panels { packed: Some(packed.as_ptr()), first: 0, start: 0, len: self.p.k };
@@ -217,10 +226,11 @@ impl<'a, T: GemmElement> Plan<'a, T> {
             unsafe {
                 if self.pack_b {
                     with_scratch_b(|scratch| {
-                        let width = self.col(cols.end) - b.first;
-                        let to = scratch.get::<T>(width * b.len + SLACK).as_mut_ptr();
-                        self.pack_columns(&k, &cols, to);
-                        let b = Panels { packed: Some(to.cast_const()), ..b };
+                        let len = (self.col(cols.end) - b.first) * b.len + SLACK;
+                        let what = Held { region, k: k.start, first: b.first };
+                        let packed =
+                            scratch.panels(what, len, |to| self.pack_columns(&k, &cols, to));
+                        let b = Panels { packed: Some(packed), ..b };
                         self.compute_rows(&rows, &cols, &blocks, b, next.as_ref());
                     });
                 } else {
