@@ -3,6 +3,7 @@
 pub(crate) mod attention;
 #[doc(hidden)]
 pub mod bench_api;
+mod claims;
 pub(crate) mod conv;
 pub(crate) mod copy;
 pub(crate) mod cross_entropy;

@@ -18,6 +18,7 @@
 //! - Regions never nest, and a second user thread that comes while the team is busy runs its loop alone.
 #![allow(unsafe_code)]
 
+use super::claims::{Claims, Line};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::hint::spin_loop;
@@ -87,7 +88,7 @@ pub(crate) fn threads_here() -> usize {
 /// does a loop inside another one. A panic in a part is passed on to the caller, after the parts in progress have ended.
 pub(crate) fn for_each(parts: usize, ns_per_part: f64, f: impl Fn(usize) + Sync) {
     let total = ns_per_part * parts as f64;
-    if parts > 1 && total >= HANDOVER_NS && !INSIDE.get() {
+    if parts > 1 && parts <= Claims::MOST && total >= HANDOVER_NS && !INSIDE.get() {
         let threads = num_threads();
         if threads > 1 {
             let mut team = match TEAM.try_lock() {
@@ -227,7 +228,7 @@ impl Team {
         let job = Job { call: call::<F>, f: (f as *const F).cast(), parts, claim };
         let shared = &*self.shared;
         shared.open(job);
-        shared.work(&job);
+        shared.work(&job, 0);
         shared.close();
         let panic = shared.panic.lock().unwrap_or_else(|e| e.into_inner()).take();
         if let Some(payload) = panic {
@@ -257,8 +258,8 @@ unsafe fn call<F: Fn(usize) + Sync>(f: *const (), part: usize) {
 struct Shared {
     /// Number of the region (from bit [`EPOCH`] up), whether it is open ([`OPEN`]), helpers inside (the low bits).
     state: Line<AtomicU64>,
-    /// The first part that nobody has claimed.
-    next: Line<AtomicUsize>,
+    /// The parts that nobody has claimed.
+    claims: Claims,
     /// Helpers that are on the way, working or watching.
     awake: Line<AtomicUsize>,
     job: UnsafeCell<Job>,
@@ -272,17 +273,6 @@ const OPEN: u64 = 1 << 16;
 const INSIDE_MASK: u64 = OPEN - 1;
 const EPOCH: u32 = 17;
 
-/// 128 bytes: neighbouring lines are fetched in pairs.
-#[repr(align(128))]
-struct Line<T>(T);
-
-impl<T> std::ops::Deref for Line<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
 // SAFETY: `job` is written only by the caller that holds the team's lock, while the state is closed with nobody inside
 // (`open`), and read by helpers only between entering and leaving (`help`), which `close` waits for. The job's pointer
 // is to a closure that is `Sync`. Everything else is atomic or locked.
@@ -295,7 +285,7 @@ impl Shared {
         unsafe fn nothing(_: *const (), _: usize) {}
         Self {
             state: Line(AtomicU64::new(0)),
-            next: Line(AtomicUsize::new(0)),
+            claims: Claims::new(threads),
             awake: Line(AtomicUsize::new(0)),
             job: UnsafeCell::new(Job { call: nothing, f: std::ptr::null(), parts: 0, claim: 1 }),
             panic: Mutex::new(None),
@@ -310,8 +300,8 @@ impl Shared {
         // SAFETY: the state is closed and nobody is inside, and only the holder of the team's lock, which is this
         // thread, can open it: no one else reads or writes the job now.
         unsafe { *self.job.get() = job };
-        self.next.store(0, Relaxed);
-        // Release: who sees the region open sees its job and its counter.
+        self.claims.offer(job.parts);
+        // Release: who sees the region open sees its job and its parts.
         self.state.store((((state >> EPOCH) + 1) << EPOCH) | OPEN, SeqCst);
     }
 
@@ -330,16 +320,13 @@ impl Shared {
         }
     }
 
-    /// Claims and runs parts until none is left. Called by the caller, and by helpers between entering and leaving.
-    fn work(&self, job: &Job) {
+    /// Claims and runs parts until none is left, as thread number `worker`. Called by the caller, and by helpers between entering and leaving.
+    fn work(&self, job: &Job, worker: usize) {
         INSIDE.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| {
             loop {
-                let start = self.next.fetch_add(job.claim, Relaxed);
-                if start >= job.parts {
-                    break;
-                }
-                for part in start..job.parts.min(start + job.claim) {
+                let Some(parts) = self.claims.claim(worker, job.claim) else { break };
+                for part in parts {
                     // SAFETY: `f` is the closure borrowed by the `Team::run` that opened this region, which does not
                     // return before `close`, and `close` not while a helper is inside.
                     unsafe { (job.call)(job.f, part) };
@@ -348,21 +335,23 @@ impl Shared {
         }));
         INSIDE.set(false);
         if let Err(payload) = result {
-            // Parts that nobody has begun are given up. (Far from overflow: each thread adds `claim` at most once more.)
-            self.next.store(job.parts, Relaxed);
+            // Parts that nobody has begun are given up.
+            self.claims.withdraw();
             self.panic.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(payload);
         }
     }
 
     /// The life of a helper from waking to sleeping.
     fn help(&self) {
+        // The caller is the first.
+        let worker = 1 + rayon::current_thread_index().unwrap_or(0);
         let mut seen = u64::MAX;
         loop {
             while let Some(epoch) = self.watch(seen) {
                 if self.enter(epoch) {
                     // SAFETY: this helper is inside, so the job stays published until it leaves.
                     let job = unsafe { *self.job.get() };
-                    self.work(&job);
+                    self.work(&job, worker);
                     // Release: pairs with the load in `close`.
                     self.state.fetch_sub(1, Release);
                 }

@@ -39,7 +39,7 @@ const STRETCH: usize = 6;
 /// next.
 const MANY_TILES: usize = 64;
 /// A part of a region should take about this long, in nanoseconds.
-pub(super) const PART_NS: f64 = 8_000.0;
+pub(super) const PART_NS: f64 = 4_000.0;
 /// What it costs a part to fetch or pack an element of an operand, in nanoseconds.
 const READ_NS: f64 = 0.08;
 /// For how much of a part's time a thread is expected to be held up by other programs.
@@ -173,9 +173,10 @@ impl<'a, T: GemmElement> Plan<'a, T> {
         let (rows, cols) = (0..self.rows.tiles, 0..self.cols.tiles);
         let ns = self.estimate() / (row_parts * col_parts) as f64;
         let region = new_region();
+        // Neighbours, which the same thread takes, have the same columns.
         par::for_each(row_parts * col_parts, ns, |i| {
             let (rows, cols) =
-                (part(&rows, row_parts, i / col_parts), part(&cols, col_parts, i % col_parts));
+                (part(&rows, row_parts, i % row_parts), part(&cols, col_parts, i / row_parts));
             // SAFETY: the caller's promise; the parts cover disjoint rows and columns of C.
             unsafe { self.compute_part(rows, cols, packed, region) };
         });

@@ -29,7 +29,8 @@ impl<T: GemmElement> Kernel for Tiny<'_, T> {
     type Out = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let p = self.0;
+        // A copy: of what is behind the reference, writes to C might change something for all that the compiler knows.
+        let p = *self.0;
         for i in 0..p.m {
             let a = p.a.wrapping_offset(i as isize * p.a_rs);
             for j in 0..p.n {
