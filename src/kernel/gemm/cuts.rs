@@ -44,7 +44,7 @@ impl Cuts {
         if self.step == 0 {
             self.units * i / self.tiles
         } else {
-            (self.step * i as u64 >> 32) as usize
+            ((self.step * i as u64) >> 32) as usize
         }
     }
 }

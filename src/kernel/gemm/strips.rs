@@ -37,6 +37,8 @@ fn bare<T>(accumulate: bool) -> Tile<T> {
         bias_col: std::ptr::null(),
         bias_row: std::ptr::null(),
         relu: false,
+        next: std::ptr::null(),
+        next_step: 0,
     }
 }
 
