@@ -324,8 +324,7 @@ impl Shared {
     fn work(&self, job: &Job, worker: usize) {
         INSIDE.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let Some(parts) = self.claims.claim(worker, job.claim) else { break };
+            while let Some(parts) = self.claims.claim(worker, job.claim) {
                 for part in parts {
                     // SAFETY: `f` is the closure borrowed by the `Team::run` that opened this region, which does not
                     // return before `close`, and `close` not while a helper is inside.
