@@ -9,8 +9,10 @@
 //!             for each tile: micro-kernel
 //! ```
 //!
-//! - A part packs for itself what it needs: two parts of the same columns pack them twice. That costs a few per cent at worst
-//!   ([`Plan::parts`] weighs it), and there is one region per product, without a barrier in it.
+//! - A thread packs for itself what its parts need, once for neighbouring parts of the same columns: two threads that share columns pack
+//!   them twice. That costs a few per cent at worst ([`Plan::parts`] weighs it), and there is one region per product, without a barrier
+//!   in it.
+//! - While tiles are computed, what will be read next is fetched: [`Ahead`].
 //! - Which operand stays in L1 while the other one streams through it from L2 depends on the tile's shape: see [`Family::stays`].
 //! - Tiles have even sizes rather than full ones and a remainder: 64 rows at most 14 a time are 13+13+13+13+12.
 //! - What is packed, and how C is split over threads, changes no bit of the result; only `KC` does.
