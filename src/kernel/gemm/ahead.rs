@@ -19,11 +19,6 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Nothing.
-    pub(super) fn nothing() -> Self {
-        Self::new::<u8>(null(), 0, 0, 0, 1, 1)
-    }
-
     /// So many runs of `len` elements, the first elements `pitch` apart, to be fetched by so many tiles of about `depth` steps.
     pub(super) fn new<T>(
         first: *const T,

@@ -220,7 +220,7 @@ impl<'a, T: GemmElement> Plan<'a, T> {
         for (blocks, k, cols) in steps() {
             // Rows that are many take longer to read than B.
             let few = self.pack_b && !self.pack_a && self.p.c_cs == 1 && rows.len() <= MANY_TILES;
-            let next = following.next().filter(|_| few).map(|(_, k, after)| {
+            let next = following.next().filter(|_| few).and_then(|(_, k, after)| {
                 self.columns(&k, &after, rows.len() * cols.len() * blocks.len())
             });
             let b =
@@ -305,10 +305,9 @@ impl<'a, T: GemmElement> Plan<'a, T> {
         };
         let end_row = rows.end;
         for rows in pieces(rows, most) {
-            let after = if next.is_some() {
-                None
-            } else {
-                Some(self.rows_after(&rows, end_row, cols, blocks))
+            let after = match next {
+                Some(_) => None,
+                None => self.rows_after(&rows, end_row, cols, blocks),
             };
             let next = next.or(after.as_ref());
             for block in blocks.clone() {
@@ -363,7 +362,7 @@ impl<'a, T: GemmElement> Plan<'a, T> {
                         // Lines as far apart as rows of C: asked for before they are needed, all at once.
                         turned::ask(p, row, whole.clone());
                     }
-                    let (sums, next) = (Some(Sums { at, row, first, width, more }), Some(&next));
+                    let (sums, next) = (Some(Sums { at, row, first, width, more }), next.as_ref());
                     let block = Block { k: self.block(block), b, a: None, sums, next };
                     // SAFETY: the caller's promise; the sums are this thread's own, and there is room for these tiles.
                     unsafe { self.compute_tiles(&rows, cols, &block) };
@@ -382,30 +381,28 @@ impl<'a, T: GemmElement> Plan<'a, T> {
         end: usize,
         cols: &Range<usize>,
         blocks: &Range<usize>,
-    ) -> Ahead {
+    ) -> Option<Ahead> {
         let p = self.p;
         let after = self.rows.start(rows.end)..self.rows.start((rows.end + rows.len()).min(end));
         let k = self.block(blocks.start).start..self.block(blocks.end - 1).end;
         let at = p.a.wrapping_offset(after.start as isize * p.a_rs + k.start as isize * p.a_cs);
         let (tiles, depth) = (rows.len() * cols.len() * blocks.len(), k.len() / blocks.len());
-        if after.is_empty() || p.a_cs != 1 || self.pack_a {
-            return Ahead::nothing();
-        }
-        Ahead::new(at, after.len(), k.len(), p.a_rs, tiles, depth)
+        let in_runs = !after.is_empty() && p.a_cs == 1 && !self.pack_a;
+        in_runs.then(|| Ahead::new(at, after.len(), k.len(), p.a_rs, tiles, depth))
     }
 
     /// Columns of B for a stretch of k, for so many tiles.
-    fn columns(&self, k: &Range<usize>, cols: &Range<usize>, tiles: usize) -> Ahead {
+    fn columns(&self, k: &Range<usize>, cols: &Range<usize>, tiles: usize) -> Option<Ahead> {
         let p = self.p;
         let cols = self.col(cols.start)..self.col(cols.end).min(p.n);
         let at = p.b.wrapping_offset(k.start as isize * p.b_rs + cols.start as isize * p.b_cs);
         let depth = k.len().min(KC);
         if p.b_rs == 1 {
-            Ahead::new(at, cols.len(), k.len(), p.b_cs, tiles, depth)
+            Some(Ahead::new(at, cols.len(), k.len(), p.b_cs, tiles, depth))
         } else if p.b_cs == 1 {
-            Ahead::new(at, k.len(), cols.len(), p.b_rs, tiles, depth)
+            Some(Ahead::new(at, k.len(), cols.len(), p.b_rs, tiles, depth))
         } else {
-            Ahead::nothing()
+            None
         }
     }
 
