@@ -83,7 +83,7 @@ mod vector {
         let (xp, yp, mp) = (x.as_ptr().cast(), y.as_mut_ptr().cast(), mask.as_mut_ptr());
         match (T::DTYPE, isa()) {
             // SAFETY: `T` is f32, the processor has the instruction set, and `n` elements and their bits exist.
-            (DType::F32, Isa::Avx512) => unsafe { forward_avx512(n, xp, yp, mp) },
+            (DType::F32, Isa::Avx512 | Isa::Amx) => unsafe { forward_avx512(n, xp, yp, mp) },
             // SAFETY: as above.
             (DType::F32, Isa::Avx2) => unsafe { forward_avx2(n, xp, yp, mp) },
             _ => 0,
@@ -95,7 +95,7 @@ mod vector {
         let (gp, mp) = (g.as_mut_ptr().cast(), mask.as_ptr());
         match (T::DTYPE, isa()) {
             // SAFETY: `T` is f32, the processor has the instruction set, and `n` elements and their bits exist.
-            (DType::F32, Isa::Avx512) => unsafe { backward_avx512(n, gp, mp) },
+            (DType::F32, Isa::Avx512 | Isa::Amx) => unsafe { backward_avx512(n, gp, mp) },
             // SAFETY: as above.
             (DType::F32, Isa::Avx2) => unsafe { backward_avx2(n, gp, mp) },
             _ => 0,

@@ -16,7 +16,7 @@
 //! dispatch(Axpy { a: 2.0, x: &x, y: &mut y });
 //! ```
 //!
-//! The environment variable `GRADUS_ISA` (`scalar`, `avx2`, `avx512`, `neon`) forces a lower path than the best one; a path
+//! The environment variable `GRADUS_ISA` (`scalar`, `avx2`, `avx512`, `amx`, `neon`) forces a lower path than the best one; a path
 //! that the processor lacks is never taken.
 #![allow(unsafe_code)]
 
@@ -33,6 +33,8 @@ pub enum Isa {
     Avx2,
     /// 512-bit vectors.
     Avx512,
+    /// The same, and tile registers that multiply bf16.
+    Amx,
 }
 
 /// A loop to be compiled once for each instruction set.
@@ -87,7 +89,8 @@ fn choose(asked: Option<&str>) -> Isa {
         Some("scalar") => Isa::Scalar,
         Some("neon") => Isa::Neon,
         Some("avx2") => Isa::Avx2,
-        _ => Isa::Avx512,
+        Some("avx512") => Isa::Avx512,
+        _ => Isa::Amx,
     };
     *available().iter().rev().find(|&&isa| isa <= limit).unwrap_or(&Isa::Scalar)
 }
@@ -102,11 +105,9 @@ pub(crate) fn available() -> &'static [Isa] {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512bw");
-        match (avx2, avx512) {
-            (_, true) => &[Isa::Scalar, Isa::Avx2, Isa::Avx512],
-            (true, false) => &[Isa::Scalar, Isa::Avx2],
-            (false, false) => &[Isa::Scalar],
-        }
+        const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Amx];
+        let has = [true, avx2, avx512, avx512 && tiles()];
+        &ALL[..has.into_iter().take_while(|&has| has).count()]
     }
     #[cfg(target_arch = "aarch64")]
     {
@@ -116,6 +117,44 @@ pub(crate) fn available() -> &'static [Isa] {
     {
         &[Isa::Scalar]
     }
+}
+
+/// Whether the processor has tile registers for bf16, and the system lets this process use them: they make the state of a thread larger by
+/// 8 KiB, so Linux wants to be asked.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn tiles() -> bool {
+    use std::arch::{asm, x86_64::__cpuid_count};
+    const ARCH_PRCTL: isize = 158;
+    const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
+    const TILE_DATA: usize = 18;
+    static ALLOWED: OnceLock<bool> = OnceLock::new();
+    *ALLOWED.get_or_init(|| {
+        let (bf16, tile) = (1 << 22, 1 << 24);
+        let features = __cpuid_count(7, 0).edx;
+        if features & bf16 == 0 || features & tile == 0 {
+            return false;
+        }
+        let mut result = ARCH_PRCTL;
+        // SAFETY: a system call that grants a permission to the threads of this process, and touches none of its memory.
+        unsafe {
+            asm!(
+                "syscall",
+                inlateout("rax") result,
+                in("rdi") ARCH_REQ_XCOMP_PERM,
+                in("rsi") TILE_DATA,
+                out("rcx") _,
+                out("r11") _,
+                options(nostack),
+            );
+        }
+        result == 0
+    })
+}
+
+/// Other systems have other ways, or none.
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn tiles() -> bool {
+    false
 }
 
 /// Runs the kernel compiled for the instruction set in use.
@@ -131,7 +170,7 @@ pub(crate) fn dispatch_on<K: Kernel>(isa: Isa, kernel: K) -> K::Out {
     match isa {
         // SAFETY: `isa` comes from `isa()` or `available()`, which name a set only after detecting each of its features.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { run_avx512(kernel) },
+        Isa::Avx512 | Isa::Amx => unsafe { run_avx512(isa, kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { run_avx2(kernel) },
@@ -151,8 +190,8 @@ pub(crate) fn dispatch_on<K: Kernel>(isa: Isa, kernel: K) -> K::Out {
 /// The processor must have the features named.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Out {
-    trace(Isa::Avx512);
+unsafe fn run_avx512<K: Kernel>(_isa: Isa, kernel: K) -> K::Out {
+    trace(_isa);
     kernel.run::<true>()
 }
 
@@ -219,11 +258,12 @@ mod tests {
 
     #[test]
     fn the_environment_forces_the_path() {
-        const NAMES: [(&str, Isa); 4] = [
+        const NAMES: [(&str, Isa); 5] = [
             ("scalar", Isa::Scalar),
             ("neon", Isa::Neon),
             ("avx2", Isa::Avx2),
             ("avx512", Isa::Avx512),
+            ("amx", Isa::Amx),
         ];
         for (name, isa) in NAMES {
             if !available().contains(&isa) {

@@ -417,7 +417,7 @@ impl HasRoutines for f32 {
     fn routines(isa: Isa) -> &'static Routines<f32> {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &avx512_f32::AVX512,
+            Isa::Avx512 | Isa::Amx => &avx512_f32::AVX512,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2_f32::AVX2,
             #[cfg(target_arch = "aarch64")]
@@ -431,7 +431,7 @@ impl HasRoutines for f64 {
     fn routines(isa: Isa) -> &'static Routines<f64> {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &avx512_f64::AVX512,
+            Isa::Avx512 | Isa::Amx => &avx512_f64::AVX512,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2_f64::AVX2,
             #[cfg(target_arch = "aarch64")]

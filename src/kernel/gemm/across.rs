@@ -137,29 +137,38 @@ pub(super) unsafe fn by_sixteen(
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
 unsafe fn block(src: *const f32, across: isize, rows: usize, dst: *mut f32, width: usize) {
-    // SAFETY: the caller's promise.
-    let four = |i: usize, c: usize| unsafe {
-        _mm_loadu_ps(src.wrapping_offset(i as isize * across).wrapping_add(4 * c))
-    };
     for c in 0..rows.div_ceil(4) {
-        // Row i of lane l: elements 4c.. of row i + 4l.
-        let [a, b, d, e]: [_; 4] = from_fn(|i| {
-            let x = _mm512_castps128_ps512(four(i, c));
-            let x = _mm512_mask_broadcast_f32x4(x, 0x00f0, four(i + 4, c));
-            let x = _mm512_mask_broadcast_f32x4(x, 0x0f00, four(i + 8, c));
-            _mm512_mask_broadcast_f32x4(x, 0xf000, four(i + 12, c))
-        });
-        let (ab, de) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(d, e));
-        let (ab_high, de_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(d, e));
-        let out = [
-            _mm512_shuffle_ps::<0x44>(ab, de),
-            _mm512_shuffle_ps::<0xee>(ab, de),
-            _mm512_shuffle_ps::<0x44>(ab_high, de_high),
-            _mm512_shuffle_ps::<0xee>(ab_high, de_high),
-        ];
+        // SAFETY: the caller's promise.
+        let out = unsafe { four_columns(src.wrapping_add(4 * c), across) };
         for (i, out) in out.into_iter().enumerate().take(rows - 4 * c) {
             // SAFETY: row `4c + i < rows`.
             unsafe { _mm512_storeu_ps(dst.add((4 * c + i) * width), out) };
         }
     }
+}
+
+/// Four columns of sixteen rows that are `across` apart.
+///
+/// # Safety
+/// Four elements of each row are readable; the processor has AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+pub(super) unsafe fn four_columns(src: *const f32, across: isize) -> [__m512; 4] {
+    // SAFETY: the caller's promise.
+    let four = |i: usize| unsafe { _mm_loadu_ps(src.wrapping_offset(i as isize * across)) };
+    // Row i of lane l: the elements of row i + 4l.
+    let [a, b, d, e]: [_; 4] = from_fn(|i| {
+        let x = _mm512_castps128_ps512(four(i));
+        let x = _mm512_mask_broadcast_f32x4(x, 0x00f0, four(i + 4));
+        let x = _mm512_mask_broadcast_f32x4(x, 0x0f00, four(i + 8));
+        _mm512_mask_broadcast_f32x4(x, 0xf000, four(i + 12))
+    });
+    let (ab, de) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(d, e));
+    let (ab_high, de_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(d, e));
+    [
+        _mm512_shuffle_ps::<0x44>(ab, de),
+        _mm512_shuffle_ps::<0xee>(ab, de),
+        _mm512_shuffle_ps::<0x44>(ab_high, de_high),
+        _mm512_shuffle_ps::<0xee>(ab_high, de_high),
+    ]
 }

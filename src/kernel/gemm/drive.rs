@@ -7,6 +7,7 @@
 //! | a few more rows, columns of B along k | tiles of C', see [`reads_b_in_place`] |
 //! | a batch of small ones | each by itself, shared among threads |
 //! | a batch with a common B, rows of A one after another | one product |
+//! | large, f32, on a processor with tile registers | in pieces (`split/`) |
 //! | else | tiles of C (`plan.rs`) |
 
 use super::plan::{PART_NS, Plan};
@@ -131,9 +132,11 @@ unsafe fn product<T: GemmElement>(isa: Isa, family: &'static Family<T>, p: &Prob
         // SAFETY: the caller's promise, and what `suits` found.
         return unsafe { dot::run(p, T::dots(isa), family.rate) };
     }
+    let ns = 2.0 * (p.m * p.n) as f64 * p.k as f64 / family.rate;
     // SAFETY: the caller's promise, passed on; and again as transposes.
     unsafe {
-        if reads_b_in_place(p, family) {
+        if T::split(isa, p, ns) {
+        } else if reads_b_in_place(p, family) {
             Plan::new(isa, family, &p.transposed()).run(None)
         } else {
             Plan::new(isa, family, p).run(None)

@@ -11,6 +11,7 @@
 //! | `across.rs` | such copies of what lies along k, transposed in registers |
 //! | `ahead.rs` | fetching what is read next |
 //! | `packed.rs` | a B that is packed once for many products |
+//! | `split/` | products of f32 on tile registers, in pieces of eight bits |
 //! | `strips.rs` | products of a few rows for callers that pack and cut themselves |
 //! | `tiny.rs` | a few numbers |
 //! | `dot.rs` | few rows against columns that lie along k |
@@ -19,8 +20,8 @@
 //! | `peak.rs` | what the multipliers can do at most |
 //! | `vector.rs` | one register, per instruction set |
 //!
-//! Each element of C is a chain of multiply-adds in ascending k, within blocks of [`KC`]: the result depends neither on the
-//! number of threads nor on the tile's size.
+//! Each element of C is a chain of multiply-adds in ascending k, within blocks of [`KC`] (in pieces: of sums of 32 terms): the result depends
+//! neither on the number of threads nor on the tile's size.
 #![allow(unsafe_code)]
 // A product has sizes, strides and pointers; bundling them for the count's sake would hide which is which.
 #![allow(clippy::too_many_arguments)]
@@ -34,6 +35,8 @@ pub(crate) mod pack;
 mod packed;
 pub(crate) mod peak;
 mod plan;
+#[cfg(target_arch = "x86_64")]
+mod split;
 mod strips;
 pub(crate) mod tile;
 mod tiles;
@@ -46,6 +49,7 @@ mod tests;
 
 use crate::element::Num;
 use crate::kernel::simd::{Isa, isa};
+use crate::tensor::Block;
 pub(crate) use packed::Packed;
 pub(crate) use strips::{Columns, Strips};
 use tile::Family;
@@ -63,6 +67,28 @@ pub trait GemmElement: Num {
     fn dots(isa: Isa) -> dot::DotFn<Self>;
     /// `self * b + c`, with one rounding if `FUSED`.
     fn mul_add_if<const FUSED: bool>(self, b: Self, c: Self) -> Self;
+    /// Computes a product another way, if there is one that is faster than `ns` nanoseconds; `false` if nothing was done.
+    ///
+    /// # Safety
+    /// As [`drive::batched`], for one product.
+    #[allow(private_interfaces)]
+    unsafe fn split(_isa: Isa, _p: &drive::Problem<Self>, _ns: f64) -> bool {
+        false
+    }
+    /// B packed for [`split_with`](Self::split_with), if products of the problem's size are faster that way than `ns` nanoseconds.
+    ///
+    /// # Safety
+    /// B is readable, and the processor has `isa`.
+    #[allow(private_interfaces)]
+    unsafe fn split_whole(_isa: Isa, _p: &drive::Problem<Self>, _ns: f64) -> Option<Block<Self>> {
+        None
+    }
+    /// A product with a B that [`split_whole`](Self::split_whole) packed.
+    ///
+    /// # Safety
+    /// As [`drive::batched`], for one product, but that B is not read; it was packed for the same `k` and `n`.
+    #[allow(private_interfaces)]
+    unsafe fn split_with(_p: &drive::Problem<Self>, _packed: &[Self]) {}
     /// [`pack::pack`] of columns along k in registers; `false` if there is no such code and nothing was done.
     ///
     /// # Safety
@@ -83,7 +109,7 @@ impl GemmElement for f32 {
     fn family(isa: Isa) -> &'static Family<f32> {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &tile::x86::AVX512_F32,
+            Isa::Avx512 | Isa::Amx => &tile::x86::AVX512_F32,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &tile::x86::AVX2_F32,
             #[cfg(target_arch = "aarch64")]
@@ -96,7 +122,7 @@ impl GemmElement for f32 {
     fn dots(isa: Isa) -> dot::DotFn<f32> {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => dot::avx512::<std::arch::x86_64::__m512>,
+            Isa::Avx512 | Isa::Amx => dot::avx512::<std::arch::x86_64::__m512>,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => dot::avx2::<std::arch::x86_64::__m256>,
             #[cfg(target_arch = "aarch64")]
@@ -107,6 +133,31 @@ impl GemmElement for f32 {
     #[inline(always)]
     fn mul_add_if<const FUSED: bool>(self, b: f32, c: f32) -> f32 {
         if FUSED { self.mul_add(b, c) } else { self * b + c }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[allow(private_interfaces)]
+    unsafe fn split(isa: Isa, p: &drive::Problem<f32>, ns: f64) -> bool {
+        let plan = if isa == Isa::Amx { split::Split::suits(p, ns) } else { None };
+        if let Some(plan) = &plan {
+            // SAFETY: the caller's promise; the processor has what was detected.
+            unsafe { plan.run() };
+        }
+        plan.is_some()
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[allow(private_interfaces)]
+    unsafe fn split_whole(isa: Isa, p: &drive::Problem<f32>, ns: f64) -> Option<Block<f32>> {
+        let plan = if isa == Isa::Amx { split::Split::suits_packed(p, ns) } else { None }?;
+        let mut packed: Block<f32> = Block::stale(plan.packed_whole_len());
+        // SAFETY: the caller's promise, and a pair is as large as a float.
+        unsafe { plan.pack_whole(packed.as_mut_ptr().cast()) };
+        Some(packed)
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[allow(private_interfaces)]
+    unsafe fn split_with(p: &drive::Problem<f32>, packed: &[f32]) {
+        // SAFETY: the caller's promise; what was packed was packed for a processor that has the registers.
+        unsafe { split::Split::with_packed(p, packed.as_ptr().cast()).run() };
     }
     #[inline]
     unsafe fn transpose(
@@ -121,7 +172,7 @@ impl GemmElement for f32 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller's promise, passed on; the processor has the instruction set that is asked for.
         unsafe {
-            if isa == Isa::Avx512 && width.is_multiple_of(16) {
+            if isa >= Isa::Avx512 && width.is_multiple_of(16) {
                 across::by_sixteen(k, src, across, count, width, dst);
                 return true;
             }
@@ -140,7 +191,7 @@ impl GemmElement for f64 {
     fn family(isa: Isa) -> &'static Family<f64> {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &tile::x86::AVX512_F64,
+            Isa::Avx512 | Isa::Amx => &tile::x86::AVX512_F64,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &tile::x86::AVX2_F64,
             #[cfg(target_arch = "aarch64")]
@@ -153,7 +204,7 @@ impl GemmElement for f64 {
     fn dots(isa: Isa) -> dot::DotFn<f64> {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => dot::avx512::<std::arch::x86_64::__m512d>,
+            Isa::Avx512 | Isa::Amx => dot::avx512::<std::arch::x86_64::__m512d>,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => dot::avx2::<std::arch::x86_64::__m256d>,
             #[cfg(target_arch = "aarch64")]

@@ -11,6 +11,8 @@ pub(crate) struct Packed<T: GemmElement> {
     isa: Isa,
     k: usize,
     n: usize,
+    /// Whether the panels hold pieces of numbers, see [`split`](GemmElement::split_whole).
+    split: bool,
     panels: Block<T>,
 }
 
@@ -37,25 +39,35 @@ fn problem<T>(m: usize, k: usize, n: usize) -> Problem<T> {
 }
 
 impl<T: GemmElement> Packed<T> {
-    /// Packs `b`, of size k x n.
+    /// Packs `b`, of size k x n, for products of about `m` rows.
     ///
     /// # Panics
     /// If `b` is shorter than its size and strides say: callers check shapes first.
-    pub(crate) fn new(k: usize, n: usize, b: MatRef<'_, T>) -> Self {
-        Self::new_on(isa(), k, n, b)
+    pub(crate) fn new(m: usize, k: usize, n: usize, b: MatRef<'_, T>) -> Self {
+        Self::new_on(isa(), m, k, n, b)
     }
 
     /// [`new`](Self::new) for a given instruction set.
-    pub(super) fn new_on(isa: Isa, k: usize, n: usize, b: MatRef<'_, T>) -> Self {
+    pub(super) fn new_on(isa: Isa, m: usize, k: usize, n: usize, b: MatRef<'_, T>) -> Self {
         if k == 0 || n == 0 {
-            return Packed { isa, k, n, panels: Block::stale(0) };
+            return Packed { isa, k, n, split: false, panels: Block::stale(0) };
         }
-        let b = Problem { b: b.checked((1, 0), k, n), b_rs: b.rs, b_cs: b.cs, ..problem(1, k, n) };
+        let b = Problem {
+            b: b.checked((1, 0), k, n),
+            b_rs: b.rs,
+            b_cs: b.cs,
+            ..problem(m.max(1), k, n)
+        };
+        let ns = 2.0 * (m * n) as f64 * k as f64 / T::family(isa).rate;
+        // SAFETY: B was checked above, and `isa` was detected.
+        if let Some(panels) = unsafe { T::split_whole(isa, &b, ns) } {
+            return Packed { isa, k, n, split: true, panels };
+        }
         let plan = Plan::whole(isa, T::family(isa), &b);
         let mut panels = Block::stale(plan.packed_len());
         // SAFETY: B was checked above, the buffer has the length that the plan asked for, and `isa` was detected.
         unsafe { plan.pack_whole(panels.as_mut_ptr()) };
-        Packed { isa, k, n, panels }
+        Packed { isa, k, n, split: false, panels }
     }
 
     /// `C (m x n) = A (m x k) · B`, plus C if `accumulate`, plus one number for each column. C is row-major, its rows n apart.
@@ -91,6 +103,10 @@ impl<T: GemmElement> Packed<T> {
             bias_col: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
             ..problem(m, k, n)
         };
+        if self.split {
+            // SAFETY: as below; the panels were packed for this k and n.
+            return unsafe { T::split_with(&p, &self.panels) };
+        }
         let plan = Plan::whole(self.isa, T::family(self.isa), &p);
         // SAFETY: the operands were checked above, C is borrowed mutably so it overlaps none of them, and the panels are those of
         // a plan of the same k, n and (detected) instruction set; they are only read.
@@ -117,7 +133,7 @@ mod tests {
                     for (b, transposed) in
                         [(MatRef::rows(&b, n), false), (MatRef::cols(&b, k), true)]
                     {
-                        let packed = Packed::new_on(isa, k, n, b);
+                        let packed = Packed::new_on(isa, m, k, n, b);
                         for accumulate in [false, true] {
                             let (mut got, mut want) = (wave(m * n), wave(m * n));
                             let a = MatRef::rows(&a, k);
@@ -127,7 +143,9 @@ mod tests {
                             for (g, w) in got.iter().zip(&want) {
                                 let d = (g.as_f64() - w.as_f64()).abs();
                                 // Where the other takes the path of dot products it adds in another order.
-                                let exact = m > 8 || !transposed;
+                                // So do products in pieces, which it may choose for other sizes.
+                                let pieces = isa == Isa::Amx && m >= 16 && k >= 16 && n >= 16;
+                                let exact = (m > 8 || !transposed) && !pieces;
                                 let bound = if exact { 0.0 } else { 1e-4 };
                                 assert!(d <= bound, "{isa:?} {m} {k} {n} {accumulate}: {g} {w}");
                             }

@@ -10,7 +10,7 @@ pub(crate) fn multiply_adds(rounds: usize) -> u64 {
     unsafe {
         match isa() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512(rounds),
+            Isa::Avx512 | Isa::Amx => avx512(rounds),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2(rounds),
             #[cfg(target_arch = "aarch64")]

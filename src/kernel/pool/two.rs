@@ -34,7 +34,7 @@ pub(super) fn max(isa: Isa, w: &Windows, x: &[f32], y: &mut [f32], places: &mut 
         let (x, y) = (x[p * w.in_plane()..].as_ptr(), y[p * w.out_plane()..].as_mut_ptr());
         // SAFETY: plane `p` is inside all three slices, by the assertions; the instruction set was detected.
         unsafe {
-            if isa == Isa::Avx512 { max_avx512(w, x, y, place) } else { max_avx2(w, x, y, place) }
+            if isa >= Isa::Avx512 { max_avx512(w, x, y, place) } else { max_avx2(w, x, y, place) }
         }
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn grad(isa: Isa, w: &Windows, g: &[f32], places: &[u8], dx: &mut [f3
             unsafe {
                 let (g, places) = (g.as_ptr().add(at), places.as_ptr().add(at));
                 match isa {
-                    Isa::Avx512 => grad_avx512(w, g, places, dx.as_mut_ptr()),
+                    Isa::Avx512 | Isa::Amx => grad_avx512(w, g, places, dx.as_mut_ptr()),
                     _ => grad_avx2(w, g, places, dx.as_mut_ptr()),
                 }
             }

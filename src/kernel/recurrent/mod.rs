@@ -88,9 +88,9 @@ pub(crate) enum Factor<'a, T: Float> {
 }
 
 impl<'a, T: Float> Factor<'a, T> {
-    /// The right factor of products with so many steps. Packing pays from the second on.
-    pub(crate) fn new(steps: usize, k: usize, n: usize, b: MatRef<'a, T>) -> Self {
-        if steps > 1 { Factor::Packed(Packed::new(k, n, b)) } else { Factor::Once(b, k, n) }
+    /// The right factor of products of `m` rows, in so many steps. Packing pays from the second on.
+    pub(crate) fn new(steps: usize, m: usize, k: usize, n: usize, b: MatRef<'a, T>) -> Self {
+        if steps > 1 { Factor::Packed(Packed::new(m, k, n, b)) } else { Factor::Once(b, k, n) }
     }
 
     fn product(&self, m: usize, a: &[T], c: &mut [T], accumulate: bool, bias: Option<&[T]>) {

@@ -137,10 +137,10 @@ impl<T: Float> Recurrent<T> {
             let all = kept.iter_mut().zip(&mut d_projected).zip(weights);
             for (d, ((k, d_projected), w)) in all.enumerate() {
                 ways.push(kernel::Backward {
-                    weight: Factor::new(steps, gates, state, matrix(w[1])),
+                    weight: Factor::new(steps, batch, gates, state, matrix(w[1])),
                     projection: self
                         .projection(w)
-                        .map(|w| Factor::new(steps, state, hidden, matrix(w))),
+                        .map(|w| Factor::new(steps, batch, state, hidden, matrix(w))),
                     mask: self.mask_of(d),
                     sums: k.sums.as_mut().map_or(&mut [], Tensor::make_mut),
                     states: k.states.as_ref().or(y.as_ref()).map_or(&[], elements),

@@ -89,11 +89,11 @@ impl<T: Float> Recurrent<T> {
                     None => plain_states.take().unwrap_or(&mut []),
                 };
                 ways.push(kernel::Forward {
-                    weight: Factor::new(steps, state, gates, matrix(w[1]).t()),
+                    weight: Factor::new(steps, batch, state, gates, matrix(w[1]).t()),
                     bias: bias.as_ref().map(elements),
                     projection: self
                         .projection(w)
-                        .map(|w| Factor::new(steps, hidden, state, matrix(w).t())),
+                        .map(|w| Factor::new(steps, batch, hidden, state, matrix(w).t())),
                     mask: self.mask_of(d),
                     sums: k.sums.as_mut().map_or(&mut [], Tensor::make_mut),
                     states,
