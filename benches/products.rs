@@ -3,7 +3,8 @@
 //!     cargo bench --bench products -- --threads 1,2 --only sq256,64x784x256
 //!
 //! The clock of a processor follows its load and its neighbours, so the peak (multiply-adds in registers alone) is measured again beside each
-//! round of a product, and the per cent are the median of the rounds' own. `GRADUS_ISA` chooses the instruction set.
+//! round of a product, and the per cent are the median of the rounds' own. `GRADUS_ISA` chooses the instruction set. With AMX, products in
+//! pieces do not go through these multipliers, and reach more than 100 %; `GRADUS_ISA=avx512` shows those that do.
 
 use clap::Parser;
 use gradus::bench_api::{for_each, isa, matmul, multiply_adds, set_num_threads};
