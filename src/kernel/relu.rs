@@ -46,7 +46,8 @@ pub(crate) fn backward<T: Float>(g: Option<&[T]>, out: &mut [T], mask: &[u8]) {
     });
 }
 
-fn forward_part<T: Float>(x: &[T], y: &mut [T], mask: &mut [u8]) {
+/// Some elements from a multiple of 8 on.
+pub(crate) fn forward_part<T: Float>(x: &[T], y: &mut [T], mask: &mut [u8]) {
     let done = vector::forward(x, y, mask);
     let rest = x[done..].chunks(8).zip(y[done..].chunks_mut(8)).zip(&mut mask[done / 8..]);
     for ((x, y), bits) in rest {
@@ -58,7 +59,8 @@ fn forward_part<T: Float>(x: &[T], y: &mut [T], mask: &mut [u8]) {
     }
 }
 
-fn backward_part<T: Float>(g: &mut [T], mask: &[u8]) {
+/// As [`backward`] in place, for some elements from a multiple of 8 on.
+pub(crate) fn backward_part<T: Float>(g: &mut [T], mask: &[u8]) {
     let done = vector::backward(g, mask);
     for (g, bits) in g[done..].chunks_mut(8).zip(&mask[done / 8..]) {
         for (i, g) in g.iter_mut().enumerate() {

@@ -2,7 +2,7 @@
 
 use gradus::prelude::*;
 
-/// A convolution without bias, padded so that stride 1 keeps the size, and its norm.
+/// A convolution without bias, padded so that stride 1 keeps the size, and its norm, with a ReLU or without.
 #[derive(Module, Clone)]
 struct ConvNorm {
     conv: Conv2d,
@@ -15,10 +15,11 @@ impl ConvNorm {
         c_out: usize,
         size: usize,
         stride: usize,
+        relu: bool,
         rng: &mut impl Rng,
     ) -> Result<Self> {
         let conv = Conv2d::new(c_in, c_out, size).stride(stride).padding(size / 2).bias(false);
-        Ok(ConvNorm { conv: conv.build(rng)?, norm: BatchNorm2d::new(c_out).build()? })
+        Ok(ConvNorm { conv: conv.build(rng)?, norm: BatchNorm2d::new(c_out).relu(relu).build()? })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -26,7 +27,7 @@ impl ConvNorm {
     }
 }
 
-/// Convolutions with a ReLU after all but the last, which follows the addition of the input, or of a 1x1 convolution of it where the shape changes.
+/// Convolutions with a ReLU after each: after the last, it follows the addition of the input, or of a 1x1 convolution of it where the shape changes.
 #[derive(Module, Clone)]
 struct Block {
     convs: Vec<ConvNorm>,
@@ -40,7 +41,7 @@ impl Block {
         rng: &mut impl Rng,
     ) -> Result<Self> {
         let shortcut = if stride != 1 || c_in != c_out {
-            Some(ConvNorm::new(c_in, c_out, 1, stride, rng)?)
+            Some(ConvNorm::new(c_in, c_out, 1, stride, false, rng)?)
         } else {
             None
         };
@@ -50,8 +51,8 @@ impl Block {
     /// Two 3x3 convolutions.
     fn basic(c_in: usize, c_out: usize, stride: usize, rng: &mut impl Rng) -> Result<Self> {
         let convs = vec![
-            ConvNorm::new(c_in, c_out, 3, stride, rng)?,
-            ConvNorm::new(c_out, c_out, 3, 1, rng)?,
+            ConvNorm::new(c_in, c_out, 3, stride, true, rng)?,
+            ConvNorm::new(c_out, c_out, 3, 1, true, rng)?,
         ];
         Block::new(convs, (c_in, c_out, stride), rng)
     }
@@ -59,9 +60,9 @@ impl Block {
     /// 1x1 down to `mid` channels, 3x3, 1x1 up to four times as many.
     fn bottleneck(c_in: usize, mid: usize, stride: usize, rng: &mut impl Rng) -> Result<Self> {
         let convs = vec![
-            ConvNorm::new(c_in, mid, 1, 1, rng)?,
-            ConvNorm::new(mid, mid, 3, stride, rng)?,
-            ConvNorm::new(mid, 4 * mid, 1, 1, rng)?,
+            ConvNorm::new(c_in, mid, 1, 1, true, rng)?,
+            ConvNorm::new(mid, mid, 3, stride, true, rng)?,
+            ConvNorm::new(mid, 4 * mid, 1, 1, true, rng)?,
         ];
         Block::new(convs, (c_in, 4 * mid, stride), rng)
     }
@@ -70,14 +71,13 @@ impl Block {
         let (last, rest) = self.convs.split_last().expect("a block has convolutions");
         let mut y = x.clone();
         for conv in rest {
-            y = conv.forward(&y)?.relu();
+            y = conv.forward(&y)?;
         }
-        let y = last.forward(&y)?;
-        let x = match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x)?,
-            None => x.clone(),
-        };
-        Ok((y + x).relu())
+        let y = last.conv.forward(&y)?;
+        match &self.shortcut {
+            Some(shortcut) => last.norm.forward_plus(&y, &shortcut.forward(x)?),
+            None => last.norm.forward_plus(&y, x),
+        }
     }
 }
 
@@ -91,7 +91,7 @@ pub struct ResNet18 {
 impl ResNet18 {
     /// For images of 32x32: the stem neither strides nor pools.
     pub fn new(rng: &mut impl Rng) -> Result<Self> {
-        let stem = ConvNorm::new(3, 64, 3, 1, rng)?;
+        let stem = ConvNorm::new(3, 64, 3, 1, true, rng)?;
         let (mut blocks, mut c_in) = (Vec::new(), 64);
         for (c_out, stride) in [(64, 1), (128, 2), (256, 2), (512, 2)] {
             blocks.push(Block::basic(c_in, c_out, stride, rng)?);
@@ -102,7 +102,7 @@ impl ResNet18 {
     }
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = self.stem.forward(x)?.relu();
+        let mut x = self.stem.forward(x)?;
         for block in &self.blocks {
             x = block.forward(&x)?;
         }
@@ -119,7 +119,7 @@ pub struct ResNet50 {
 
 impl ResNet50 {
     pub fn new(rng: &mut impl Rng) -> Result<Self> {
-        let stem = ConvNorm::new(3, 64, 7, 2, rng)?;
+        let stem = ConvNorm::new(3, 64, 7, 2, true, rng)?;
         let (mut blocks, mut c_in) = (Vec::new(), 64);
         for (mid, count, stride) in [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)] {
             for i in 0..count {
@@ -131,7 +131,7 @@ impl ResNet50 {
     }
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.stem.forward(x)?.relu();
+        let x = self.stem.forward(x)?;
         let mut x = x.max_pool2d(Pool2d::new(3).stride(2).padding(1))?;
         for block in &self.blocks {
             x = block.forward(&x)?;

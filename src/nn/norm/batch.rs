@@ -43,6 +43,7 @@ pub struct BatchNorm<const D: usize, T: Float = f32> {
     channels: usize,
     eps: f64,
     momentum: Option<f64>,
+    relu: bool,
     mode: Mode,
 }
 
@@ -68,6 +69,7 @@ impl<const D: usize, T: Float> BatchNorm<D, T> {
             momentum: Some(0.1),
             affine: true,
             track: true,
+            relu: false,
             element: PhantomData,
         }
     }
@@ -88,7 +90,25 @@ impl<const D: usize, T: Float> BatchNorm<D, T> {
         }
     }
 
-    fn run(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
+    /// y + shortcut, and then ReLU if the layer [has one](BatchNormBuilder::relu): the end of a residual block, in one pass over memory
+    /// instead of three. The same numbers as of the three operations, and the same gradients.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// use gradus::nn::BatchNorm1d;
+    /// let norm: BatchNorm1d = BatchNorm1d::new(2).eps(0.0).relu(true).build()?;
+    /// let y = norm.forward_plus(&Tensor::from([[1.0, -3.0]]), &Tensor::from([[0.5, 1.0]]))?;
+    /// assert_eq!(y.to_vec(), [1.5, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward`](Layer::forward), and [`Error::Shape`] if the shortcut has not the shape of the input.
+    pub fn forward_plus(&self, x: &Tensor<T>, shortcut: &Tensor<T>) -> Result<Tensor<T>> {
+        within([&self.weight, &self.bias], || self.run(x, Some(shortcut)))
+    }
+
+    fn run(&self, x: &Tensor<T>, plus: Option<&Tensor<T>>) -> Result<Tensor<T>> {
         let fits = x.rank() == D + 2 || (D == 1 && x.rank() == 2);
         if !fits || x.shape()[1] != self.channels {
             let spatial = match D {
@@ -103,12 +123,14 @@ impl<const D: usize, T: Float> BatchNorm<D, T> {
             return Err(Error::shape(Self::NAME, message));
         }
         let affine = [self.weight.as_deref(), self.bias.as_deref()];
+        let then = norm::Then { plus, relu: self.relu };
         match (&self.running_mean, &self.running_var) {
             (Some(mean), Some(var)) if !self.mode.is_training() => {
-                norm::batch_norm_with(Self::NAME, x, [&mean.get(), &var.get()], affine, self.eps)
+                let stats = [&mean.get(), &var.get()];
+                norm::batch_norm_with(Self::NAME, x, stats, affine, self.eps, then)
             }
             _ => {
-                let (y, stats) = norm::batch_norm(Self::NAME, x, affine, self.eps)?;
+                let (y, stats) = norm::batch_norm(Self::NAME, x, affine, self.eps, then)?;
                 if self.mode.is_training() {
                     self.learn(&stats);
                 }
@@ -122,7 +144,7 @@ impl<const D: usize, T: Float> Layer<T> for BatchNorm<D, T> {
     /// # Errors
     /// [`Error::Shape`] for an input of other axes or channels, and while training for one with a single value for each channel.
     fn forward(&self, x: &Tensor<T>) -> Result<Tensor<T>> {
-        within([&self.weight, &self.bias], || self.run(x))
+        within([&self.weight, &self.bias], || self.run(x, None))
     }
 }
 
@@ -143,6 +165,7 @@ pub struct BatchNormBuilder<const D: usize, T: Float = f32> {
     momentum: Option<f64>,
     affine: bool,
     track: bool,
+    relu: bool,
     element: PhantomData<T>,
 }
 
@@ -171,6 +194,20 @@ impl<const D: usize, T: Float> BatchNormBuilder<D, T> {
         self
     }
 
+    /// Whether ReLU follows: max(0, y); it does not unless said otherwise. The same numbers as of a layer of its own, without another pass over memory.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// use gradus::nn::BatchNorm1d;
+    /// let norm: BatchNorm1d = BatchNorm1d::new(2).eps(0.0).relu(true).build()?;
+    /// assert_eq!(norm.forward(&Tensor::from([[1.0, -3.0]]))?.to_vec(), [1.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn relu(mut self, relu: bool) -> Self {
+        self.relu = relu;
+        self
+    }
+
     /// The layer: weight 1, bias 0, running mean 0, running variance 1.
     ///
     /// # Errors
@@ -191,6 +228,7 @@ impl<const D: usize, T: Float> BatchNormBuilder<D, T> {
             channels: self.channels,
             eps: self.eps,
             momentum: self.momentum,
+            relu: self.relu,
             mode: Mode::new(),
         })
     }
@@ -200,6 +238,7 @@ impl<const D: usize, T: Float> BatchNormBuilder<D, T> {
 mod tests {
     use super::*;
     use crate::Tape;
+    use crate::autograd::{gradcheck, gradgradcheck};
 
     fn close(a: &Tensor<f64>, b: &[f64]) {
         assert_eq!(a.len(), b.len());
@@ -250,6 +289,97 @@ mod tests {
         close(&norm.forward(&x).unwrap(), &[-1.0, 1.0]);
         close(&Tape::new(0).watch(&norm).forward(&x).unwrap(), &[-1.0, 1.0]);
         assert!(norm.running_mean.is_none() && norm.num_params() == 2);
+    }
+
+    /// What follows, in the same pass if the layer does it, else by operations of their own.
+    fn output<T: Float>(
+        norm: &BatchNorm2d<T>,
+        x: &Tensor<T>,
+        plus: Option<&Tensor<T>>,
+        [together, relu]: [bool; 2],
+    ) -> Tensor<T> {
+        match plus {
+            _ if !together => {
+                let y = norm.forward(x).unwrap();
+                let y = plus.map_or(y.clone(), |plus| y.try_add(plus).unwrap());
+                if relu { y.relu() } else { y }
+            }
+            Some(plus) => norm.forward_plus(x, plus).unwrap(),
+            None => norm.forward(x).unwrap(),
+        }
+    }
+
+    /// Values and all gradients of what follows in the same pass are those of operations of their own, to the last bit.
+    fn follows<T: Float>(x: &Tensor<T>, plus: Option<&Tensor<T>>, relu: bool) {
+        let c = x.shape()[1];
+        let values = |k: f64| Tensor::from_fn([c], |i| T::of((i as f64 * k).cos())).unwrap();
+        let plain = BatchNorm2d::<T>::new(c).build().unwrap();
+        let (weight, bias) = (Some(Param::new(values(1.0))), Some(Param::new(values(2.0))));
+        let plain = BatchNorm { weight, bias, ..plain };
+        let fused = BatchNorm { relu, ..plain.clone() };
+        let bits = |t: &Tensor<T>| t.iter().map(|v| v.as_f64().to_bits()).collect::<Vec<_>>();
+        let [a, b] = [&fused, &plain].map(|n| output(n, x, plus, [std::ptr::eq(n, &fused), relu]));
+        assert_eq!(bits(&a), bits(&b));
+        let slope = |i: usize| T::of((i as f64).sin());
+        // By the running averages with a recorded input, and in training; the last gradient has another holder.
+        for train in [false, true] {
+            let run = |norm: &BatchNorm2d<T>, together: bool, shared: bool| {
+                let tape = Tape::new(0);
+                let net = if train { tape.watch(norm) } else { norm.clone() };
+                let (x, plus) = (tape.leaf(x), plus.map(|p| tape.leaf(p)));
+                let y = output(&net, &x, plus.as_ref(), [together, relu]);
+                let g = Tensor::from_fn(y.shape(), slope).unwrap();
+                let kept = shared.then(|| g.clone());
+                let values = bits(&y);
+                let d = y.backward_with(&g).unwrap();
+                assert!(kept.is_none_or(|g| g.iter().enumerate().all(|(i, g)| g == slope(i))));
+                let param = |p: &Option<Param<T>>| d.get(p.as_ref().unwrap()).map(bits);
+                let plus = plus.map(|p| bits(d.wrt(&p).unwrap()));
+                let x = bits(d.wrt(&x).unwrap());
+                (values, x, plus, param(&norm.weight), param(&norm.bias))
+            };
+            let want = run(&plain, false, false);
+            assert_eq!(want.3.is_some(), train);
+            assert!(run(&fused, true, false) == want && run(&fused, true, true) == want);
+        }
+    }
+
+    #[test]
+    fn relu_and_a_shortcut_follow() {
+        // Columns, planes with bits to the end of a byte and not, and planes of more than one part.
+        for shape in [[3, 4, 2, 3], [2, 3, 7, 7], [2, 4, 8, 16], [9, 2, 45, 61], [1, 2, 190, 190]] {
+            let at = |i: usize, k: usize| (i * k % 61) as f64 / 16.0 - 2.0;
+            let x = Tensor::from_fn(shape, |i| at(i, 37)).unwrap();
+            let plus = Tensor::from_fn(shape, |i| at(i, 11)).unwrap();
+            let turned = plus.with_layout(plus.layout().slice(3, shape[3] - 1, shape[3], -1));
+            let last = Tensor::from_fn([shape[0], shape[2], shape[3], shape[1]], |i| at(i, 7));
+            let last = last.unwrap().permute([0, 3, 1, 2]).unwrap();
+            for x in [&x, &last] {
+                for plus in [None, Some(&plus), Some(&turned)] {
+                    follows(x, plus, true);
+                    follows(&x.cast::<f32>(), plus.map(|p| p.cast::<f32>()).as_ref(), true);
+                }
+                follows(x, Some(&plus), false);
+            }
+        }
+        let norm: BatchNorm2d = BatchNorm2d::new(1).build().unwrap();
+        let ones = |shape: &[usize]| Tensor::ones(shape).unwrap();
+        assert_eq!(
+            norm.forward_plus(&ones(&[1, 1, 2, 2]), &ones(&[2, 2])).unwrap_err().to_string(),
+            "BatchNorm2d: what is added has shape [2, 2]; expected [1, 1, 2, 2]"
+        );
+    }
+
+    #[test]
+    fn gradients_with_what_follows_are_those_of_differences() {
+        let norm = BatchNorm2d::<f64>::new(2).eps(1e-2).relu(true).track_running_stats(false);
+        let norm = norm.build().unwrap();
+        let x =
+            Tensor::from_fn([2, 2, 5, 7], |i| ((i * 37 + 11) % 64) as f64 * 0.07 - 2.0).unwrap();
+        let plus = x.sin();
+        gradcheck(|[x, p]| norm.forward_plus(x, p), [&x, &plus]).unwrap();
+        gradgradcheck(|[x, p]| norm.forward_plus(x, p), [&x, &plus]).unwrap();
+        gradgradcheck(|[x]| norm.forward(x), [&x]).unwrap();
     }
 
     #[test]

@@ -91,7 +91,14 @@ impl<const D: usize, T: Float> InstanceNorm<D, T> {
         };
         if !self.mode.is_training() {
             let stats = [&mean.get(), &var.get()];
-            return norm::batch_norm_with(Self::NAME, x, stats, affine, self.eps);
+            return norm::batch_norm_with(
+                Self::NAME,
+                x,
+                stats,
+                affine,
+                self.eps,
+                norm::Then::default(),
+            );
         }
         let y = norm::instance_norm(Self::NAME, x, affine, self.eps)?;
         if !x.is_empty() {

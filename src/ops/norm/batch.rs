@@ -1,7 +1,7 @@
 //! Batch normalisation.
 
-use super::check;
-use super::planes::{Arranged, Share, plane_norm};
+use super::planes::{Arranged, Share, Then, plane_norm};
+use super::{check, slice};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::Tensor;
@@ -72,10 +72,11 @@ pub(crate) fn batch_norm<T: Float>(
     x: &Tensor<T>,
     affine: [Option<&Tensor<T>>; 2],
     eps: f64,
+    then: Then<T>,
 ) -> Result<(Tensor<T>, BatchStats<T>)> {
     check(op, affine, &[channels(op, x)?], eps)?;
     let stats = batch_stats(op, x)?;
-    Ok((plane_norm(op, x, affine, Share::Batch, stats.exact.clone(), eps)?, stats))
+    Ok((plane_norm(op, x, affine, Share::Batch, stats.exact.clone(), eps, then)?, stats))
 }
 
 /// [`Tensor::batch_norm_with`] under another name in errors.
@@ -85,6 +86,7 @@ pub(crate) fn batch_norm_with<T: Float>(
     [mean, var]: [&Tensor<T>; 2],
     affine: [Option<&Tensor<T>>; 2],
     eps: f64,
+    then: Then<T>,
 ) -> Result<Tensor<T>> {
     let c = channels(op, x)?;
     check(op, affine, &[c], eps)?;
@@ -94,8 +96,10 @@ pub(crate) fn batch_norm_with<T: Float>(
             return Err(Error::shape(op, message));
         }
     }
-    let stats = mean.iter().zip(var.iter()).map(|(m, v)| [m.as_f64(), v.as_f64()]).collect();
-    plane_norm(op, x, affine, Share::Given, stats, eps)
+    let (mean, var) = (mean.dense(), var.dense());
+    let both = slice(&mean).iter().zip(slice(&var));
+    let stats = both.map(|(m, v)| [m.as_f64(), v.as_f64()]).collect();
+    plane_norm(op, x, affine, Share::Given, stats, eps, then)
 }
 
 impl<T: Float> Tensor<T> {
@@ -122,7 +126,7 @@ impl<T: Float> Tensor<T> {
         bias: Option<&Tensor<T>>,
         eps: f64,
     ) -> Result<(Tensor<T>, BatchStats<T>)> {
-        batch_norm("batch_norm", self, [weight, bias], eps)
+        batch_norm("batch_norm", self, [weight, bias], eps, Then::default())
     }
 
     /// Batch normalisation by a given mean and variance of each channel, which are constants to the gradient: y = (x - m) / √(v + ε) · w + b.
@@ -145,7 +149,8 @@ impl<T: Float> Tensor<T> {
         bias: Option<&Tensor<T>>,
         eps: f64,
     ) -> Result<Tensor<T>> {
-        batch_norm_with("batch_norm_with", self, [mean, var], [weight, bias], eps)
+        let then = Then::default();
+        batch_norm_with("batch_norm_with", self, [mean, var], [weight, bias], eps, then)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::batch::channels;
 use super::check;
-use super::planes::{Arranged, SHORT, Share, plane_norm};
+use super::planes::{Arranged, SHORT, Share, Then, plane_norm};
 use super::rows::layer_norm;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -33,7 +33,7 @@ pub(crate) fn group_norm<T: Float>(
     if s >= SHORT {
         let share = Share::Groups(groups);
         let stats = Arranged::new(x, share).statistics(share).0;
-        return plane_norm(op, x, affine, share, stats, eps);
+        return plane_norm(op, x, affine, share, stats, eps, Then::default());
     }
     // The planes are too short for loops over each; the groups are rows.
     let n = n * groups;

@@ -9,14 +9,16 @@ mod rows;
 pub use batch::BatchStats;
 pub(crate) use batch::{batch_norm, batch_norm_with};
 pub(crate) use group::{group_norm, instance_norm, instance_stats};
+pub(crate) use planes::Then;
 pub(crate) use rows::{layer_norm, rms_norm};
 
+use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::Tensor;
 
 /// The elements of a dense tensor.
-fn slice<T: Float>(x: &Tensor<T>) -> &[T] {
+fn slice<T: Element>(x: &Tensor<T>) -> &[T] {
     x.as_slice().unwrap_or(&[])
 }
 

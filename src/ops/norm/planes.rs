@@ -7,7 +7,7 @@
 use super::composed::{Affine, Sharing, present};
 use super::slice;
 use crate::autograd::{OpMany, apply_many};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::kernel::norm::columns::{self, Columns};
 use crate::kernel::norm::{merge, planes};
@@ -43,21 +43,28 @@ fn channels_last(layout: &Layout) -> Layout {
     layout.permute(&axes)
 }
 
+/// Whether the loops are those over columns, and whether the channels stand last.
+fn order<T: Float>(x: &Tensor<T>, share: Share) -> (bool, bool) {
+    let by_channel = !matches!(share, Share::Groups(_));
+    let last = !x.layout().is_dense() && channels_last(x.layout()).is_dense();
+    let short = x.shape()[2..].iter().product::<usize>() < SHORT;
+    (by_channel && (last || short), by_channel && last)
+}
+
 impl<T: Float> Arranged<T> {
     /// Without a copy where the elements stand in order, with the channels second or, unless there are groups, last.
     pub(super) fn new(x: &Tensor<T>, share: Share) -> Self {
         let (n, c, s) = (x.shape()[0], x.shape()[1], x.shape()[2..].iter().product());
-        let last = channels_last(x.layout());
-        if share_is_by_channel(share) && !x.layout().is_dense() && last.is_dense() {
-            let x = x.with_layout(last);
-            return Arranged { x, dims: [n * s, c, 1], last: true, columns: true };
+        let (columns, last) = order(x, share);
+        if last {
+            let x = x.with_layout(channels_last(x.layout()));
+            return Arranged { x, dims: [n * s, c, 1], last, columns };
         }
-        let columns = share_is_by_channel(share) && s < SHORT;
-        Arranged { x: x.dense(), dims: [n, c, s], last: false, columns }
+        Arranged { x: x.dense(), dims: [n, c, s], last, columns }
     }
 
     /// Another tensor of the same shape in the same order.
-    fn same_order(&self, g: &Tensor<T>) -> Tensor<T> {
+    fn same_order(&self, g: Tensor<T>) -> Tensor<T> {
         if self.last { g.with_layout(channels_last(g.layout())).dense() } else { g.dense() }
     }
 
@@ -110,10 +117,6 @@ impl<T: Float> Arranged<T> {
     }
 }
 
-fn share_is_by_channel(share: Share) -> bool {
-    !matches!(share, Share::Groups(_))
-}
-
 /// The operation, once the statistics are known.
 pub(super) struct PlaneNorm {
     pub(super) name: &'static str,
@@ -122,11 +125,29 @@ pub(super) struct PlaneNorm {
     pub(super) affine: Affine,
     /// Mean and variance of all that share them.
     pub(super) stats: Vec<[f64; 2]>,
+    /// Whether something is added then, which is the last input, and whether ReLU follows, with bits for the backward pass or without.
+    /// Both only for planes.
+    pub(super) plus: bool,
+    pub(super) relu: Relu,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Relu {
+    No,
+    Unrecorded,
+    Recorded,
+}
+
+/// What follows a normalisation: y + plus, then max(0, y).
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Then<'a, T: Float> {
+    pub(crate) plus: Option<&'a Tensor<T>>,
+    pub(crate) relu: bool,
 }
 
 /// The numbers of an optional tensor; `otherwise` where there is none.
 fn numbers<T: Float>(t: Option<&Tensor<T>>, otherwise: f64) -> impl Fn(usize) -> f64 + Sync {
-    let all: Option<Vec<f64>> = t.map(|t| t.iter().map(T::as_f64).collect());
+    let all: Option<Vec<f64>> = t.map(|t| slice(&t.dense()).iter().map(|v| v.as_f64()).collect());
     move |i| all.as_ref().map_or(otherwise, |v| v[i])
 }
 
@@ -160,25 +181,40 @@ impl PlaneNorm {
         Columns(std::array::from_fn(|k| all.iter().map(|v| v[k]).collect()))
     }
 
-    /// Σ g and Σ g (x - m) of each run.
-    fn dots<T: Float>(&self, x: &Arranged<T>, g: &Tensor<T>) -> Vec<[f64; 2]> {
+    /// Σ g and Σ g (x - m) of each run, `g` behind ReLU if there is a mask.
+    fn dots<T: Float>(
+        &self,
+        x: &Arranged<T>,
+        g: &mut Tensor<T>,
+        mask: Option<&Tensor<u8>>,
+    ) -> Vec<[f64; 2]> {
         let mean = |run: usize| self.stat::<T>(x.stat(self.share, run)).0;
+        let s = x.dims[2];
         let mut sums = if x.columns {
             let mean: Vec<T> = (0..x.runs().0).map(mean).collect();
             columns::dots(slice(&x.x), slice(g), &mean)
+        } else if let Some(mask) = mask {
+            planes::dots_behind_relu(slice(&x.x), g.make_mut(), slice(mask), s, mean)
         } else {
-            planes::dots(slice(&x.x), slice(g), x.dims[2], mean)
+            planes::dots(slice(&x.x), slice(g), s, mean)
         };
         for (run, s) in sums.iter_mut().enumerate() {
             s[1] += s[0] * self.stat::<T>(x.stat(self.share, run)).1;
         }
         sums
     }
+
+    /// The gradients of the inputs before what is added.
+    fn gradients<T: Float>(&self, d: [Tensor<T>; 3], plus: Tensor<T>) -> Vec<Option<Tensor<T>>> {
+        let mut all = self.affine.gradients(d);
+        all.extend(self.plus.then_some(Some(plus)));
+        all
+    }
 }
 
 impl<T: Float> OpMany<T> for PlaneNorm {
-    /// Input and weight.
-    type Saved = (Tensor<T>, Option<Tensor<T>>);
+    /// Input, weight, and the bits of ReLU.
+    type Saved = (Tensor<T>, Option<Tensor<T>>, Option<Tensor<u8>>);
     type Gradients = Vec<Option<Tensor<T>>>;
     fn name(&self) -> &'static str {
         self.name
@@ -187,6 +223,7 @@ impl<T: Float> OpMany<T> for PlaneNorm {
     fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, Self::Saved)> {
         let (weight, bias) = (self.affine.weight(x), self.affine.bias(x));
         let (w, b) = (numbers(weight, 1.0), numbers(bias, 0.0));
+        let plus = x.last().filter(|_| self.plus).map(|p| p.dense());
         let a = Arranged::new(x[0], self.share);
         let of = |run: usize| {
             let (m, rest, r) = self.stat::<T>(a.stat(self.share, run));
@@ -194,23 +231,34 @@ impl<T: Float> OpMany<T> for PlaneNorm {
             let scale = r * w(c);
             [m, T::of(scale), T::of(b(c) + rest * scale)]
         };
+        let (from, s) = (slice(&a.x), a.dims[2]);
+        let plus = plus.as_ref().map(slice);
+        let mut mask = None;
         let y = a.build(|out| match a.columns {
             true if out.is_empty() => {}
-            true => columns::affine(slice(&a.x), &Self::columns(a.runs().0, of), out),
-            false => planes::affine(slice(&a.x), a.dims[2], of, out),
+            true => columns::affine(from, &Self::columns(a.runs().0, of), out),
+            false if self.relu == Relu::Recorded => {
+                let len = planes::mask_len(a.runs().0, s);
+                let fill = |mask: &mut [u8]| planes::affine_relu(from, s, of, plus, out, mask);
+                mask = Some(Tensor::build(&[len], fill));
+            }
+            false => planes::affine(from, s, of, plus, self.relu != Relu::No, out),
         });
-        Ok((y, (x[0].clone(), weight.cloned())))
+        Ok((y, (x[0].clone(), weight.cloned(), mask)))
     }
 
     fn vjp(
         &self,
-        (x, weight): Self::Saved,
+        (x, weight, mask): Self::Saved,
         g: Tensor<T>,
         needs: &[bool],
     ) -> Result<Vec<Option<Tensor<T>>>> {
-        let a = Arranged::new(&x, self.share);
-        let (g, w, c) = (a.same_order(&g), numbers(weight.as_ref(), 1.0), a.dims[1]);
-        let sums = self.dots(&a, &g);
+        let mut a = Arranged::new(&x, self.share);
+        // It may be the last owner, whose buffer serves for the gradient.
+        drop(x);
+        let mut g = a.same_order(g);
+        let (w, c) = (numbers(weight.as_ref(), 1.0), a.dims[1]);
+        let sums = self.dots(&a, &mut g, mask.as_ref());
         // Of each channel Σ g x̂ and Σ g; of all that share statistics A and B.
         let (mut dw, mut db) = (vec![0.0; c], vec![0.0; c]);
         let mut shared = vec![[0.0; 2]; self.stats.len()];
@@ -230,20 +278,31 @@ impl<T: Float> OpMany<T> for PlaneNorm {
             let ((m, rest, r), [p, q]) = (self.stat::<T>(stat), shared[stat]);
             [m, T::of(r * w(a.channel(run))), T::of(-r * q), T::of(-r * p - r * q * rest)]
         };
+        let plus = if self.plus { g.clone() } else { Tensor::build(&[0], |_| ()) };
         let dx = match needs[0] {
             false => Tensor::build(&[0], |_| ()),
-            true => a.build(|out| match a.columns {
-                true if out.is_empty() => {}
-                true => {
+            true if a.columns => a.build(|out| {
+                if !out.is_empty() {
                     columns::back(slice(&a.x), slice(&g), &Self::columns(a.runs().0, of), out);
                 }
-                false => planes::back(slice(&a.x), slice(&g), a.dims[2], of, out),
             }),
+            true => {
+                let of: Vec<[T; 4]> = (0..a.runs().0).map(of).collect();
+                let (of, s) = (|run: usize| of[run], a.dims[2]);
+                // Written over what is not needed any more.
+                if g.unique_dense().is_none() && a.x.unique_dense().is_some() {
+                    planes::back::<T, true>(slice(&g), s, of, a.x.make_mut());
+                    a.x
+                } else {
+                    planes::back::<T, false>(slice(&a.x), s, of, g.make_mut());
+                    g
+                }
+            }
         };
         let channel = |d: Vec<f64>| {
             Tensor::build(&[c], |o| o.iter_mut().zip(d).for_each(|(o, d)| *o = T::of(d)))
         };
-        let mut all = self.affine.gradients([dx, channel(dw), channel(db)]);
+        let mut all = self.gradients([dx, channel(dw), channel(db)], plus);
         if !needs[0] {
             all[0] = None;
         }
@@ -252,7 +311,7 @@ impl<T: Float> OpMany<T> for PlaneNorm {
 
     fn vjp_recorded(
         &self,
-        (x, weight): Self::Saved,
+        (x, weight, mask): Self::Saved,
         g: Tensor<T>,
         _: &[bool],
     ) -> Result<Vec<Option<Tensor<T>>>> {
@@ -263,9 +322,26 @@ impl<T: Float> OpMany<T> for PlaneNorm {
             _ => None,
         };
         let given = given.as_ref().map(|(m, r)| (m, r));
+        let g = match mask {
+            Some(mask) => g.try_mul(&slopes(x.shape(), slice(&mask)))?,
+            None => g,
+        };
         let sharing = self.sharing(x.shape());
-        Ok(self.affine.gradients(sharing.gradients(&x, weight.as_ref(), given, &g, &[c])?))
+        let d = sharing.gradients(&x, weight.as_ref(), given, &g, &[c])?;
+        Ok(self.gradients(d, g))
     }
+}
+
+/// The derivative of ReLU from its bits.
+fn slopes<T: Float>(shape: &[usize], mask: &[u8]) -> Tensor<T> {
+    let s = shape[2..].iter().product::<usize>().max(1);
+    Tensor::build(shape, |out| {
+        for (plane, bits) in out.chunks_mut(s).zip(mask.chunks(s.div_ceil(8))) {
+            for (i, o) in plane.iter_mut().enumerate() {
+                *o = if bits[i / 8] >> (i % 8) & 1 == 1 { T::ONE } else { T::ZERO };
+            }
+        }
+    })
 }
 
 /// Normalises with these statistics.
@@ -276,7 +352,27 @@ pub(super) fn plane_norm<T: Float>(
     share: Share,
     stats: Vec<[f64; 2]>,
     eps: f64,
+    then: Then<T>,
 ) -> Result<Tensor<T>> {
-    let affine = Affine::of(weight, bias);
-    apply_many(PlaneNorm { name, share, eps, affine, stats }, &present(x, weight, bias))
+    if let Some(plus) = then.plus.filter(|p| p.shape() != x.shape()) {
+        let message =
+            format!("what is added has shape {:?}; expected {:?}", plus.shape(), x.shape());
+        return Err(Error::shape(name, message));
+    }
+    let columns = order(x, share).0;
+    let mut inputs = present(x, weight, bias);
+    inputs.extend(then.plus.filter(|_| !columns));
+    let relu = match inputs.iter().any(|t| t.is_recorded()) {
+        _ if columns || !then.relu => Relu::No,
+        true => Relu::Recorded,
+        false => Relu::Unrecorded,
+    };
+    let (affine, plus) = (Affine::of(weight, bias), then.plus.is_some() && !columns);
+    let y = apply_many(PlaneNorm { name, share, eps, affine, stats, plus, relu }, &inputs)?;
+    // Columns are short or far apart: what follows is for other loops.
+    let y = match then.plus.filter(|_| columns) {
+        Some(plus) => y.try_add(plus)?,
+        None => y,
+    };
+    Ok(if columns && then.relu { y.relu() } else { y })
 }

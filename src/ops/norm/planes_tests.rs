@@ -3,7 +3,7 @@
 use crate::autograd::{OpMany, gradcheck, gradgradcheck};
 use crate::error::Error;
 use crate::ops::norm::composed::{Affine, present};
-use crate::ops::norm::planes::{Arranged, PlaneNorm, Share};
+use crate::ops::norm::planes::{Arranged, PlaneNorm, Relu, Share};
 use crate::tensor::Tensor;
 
 fn grid(shape: &[usize]) -> Tensor<f64> {
@@ -25,7 +25,8 @@ fn agree(x: &Tensor<f64>, share: Share, weight: bool, bias: bool) {
         Share::Given => (0..c).map(|i| [0.1 * i as f64, 1.0 + i as f64]).collect(),
         share => Arranged::new(x, share).statistics(share).0,
     };
-    let op = PlaneNorm { name: "test", share, eps: 1e-3, affine: Affine { weight, bias }, stats };
+    let (affine, plus, relu) = (Affine { weight, bias }, false, Relu::No);
+    let op = PlaneNorm { name: "test", share, eps: 1e-3, affine, stats, plus, relu };
     let (y, saved) = OpMany::forward(&op, &inputs).unwrap();
     if share != Share::Given {
         near(&y, &op.sharing(x.shape()).forward(x, w, b).unwrap());
