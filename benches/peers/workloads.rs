@@ -56,8 +56,7 @@ fn training<M: Module + Clone + 'static>(
     let call = move || {
         seed += 1;
         let tape = Tape::new(seed);
-        let net = tape.watch(&model);
-        let loss = loss(&net)?;
+        let loss = loss(&tape.watch(&model))?;
         let grads = loss.backward()?;
         step(&mut model, &grads)?;
         Ok(Out::Loss(loss.item()?))
