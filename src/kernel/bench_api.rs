@@ -67,7 +67,7 @@ pub fn conv(shape: ConvShape, pass: ConvPass) -> (impl FnMut(), u64) {
     let mut b = numbers(c_out);
     let flop = 2 * (c.y_len() * c_in * c.taps()) as u64;
     let run = move || match pass {
-        ConvPass::Forward => forward(&c, &x, &w, Some(&b), &mut y),
+        ConvPass::Forward => forward(&c, &x, &w, Some(&b), false, &mut y),
         ConvPass::Input => input_grad(&c, &y, &w, &mut x),
         ConvPass::Weight => weight_grad(&c, &x, &y, Some(&mut w), Some(&mut b)),
     };

@@ -36,16 +36,16 @@ pub struct Cnn {
 impl Cnn {
     pub fn new(rng: &mut impl Rng) -> Result<Self> {
         Ok(Self {
-            conv1: Conv2d::new(1, 32, 3).build(rng)?,
-            conv2: Conv2d::new(32, 64, 3).build(rng)?,
+            conv1: Conv2d::new(1, 32, 3).relu(true).build(rng)?,
+            conv2: Conv2d::new(32, 64, 3).relu(true).build(rng)?,
             fc1: Dense::new(1600, 128).build(rng)?,
             fc2: Dense::new(128, 10).build(rng)?,
         })
     }
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.conv1.forward(x)?.relu().max_pool2d(2)?;
-        let x = self.conv2.forward(&x)?.relu().max_pool2d(2)?;
+        let x = self.conv1.forward(x)?.max_pool2d(2)?;
+        let x = self.conv2.forward(&x)?.max_pool2d(2)?;
         let x = self.fc1.forward(&x.flatten(1..)?)?.relu();
         self.fc2.forward(&x)
     }

@@ -36,10 +36,17 @@ pub(super) fn suits(c: &Conv) -> bool {
 }
 
 /// The output.
-pub(super) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+pub(super) fn forward<T: Float>(
+    c: &Conv,
+    x: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    relu: bool,
+    y: &mut [T],
+) {
     let pad = c.pad.map(|p| p.map(|v| v as isize));
     let planes = Planes::new(c.input, pad, c.stride).for_window(c.kernel);
-    let product = Product { c, offs: offsets(c, &planes), pixels: c.batch * c.y_plane() };
+    let product = Product { c, offs: offsets(c, &planes), pixels: c.batch * c.y_plane(), relu };
     let k = product.offs.len();
     let y = SyncPtr(y.as_mut_ptr());
     for g in 0..c.groups {
@@ -59,6 +66,7 @@ struct Product<'a> {
     /// Where the elements of a window stand in the planes.
     offs: Vec<isize>,
     pixels: usize,
+    relu: bool,
 }
 
 impl Product<'_> {
@@ -211,6 +219,7 @@ impl Product<'_> {
                         from: acc[i * acc_row + n * plane * lanes..][..plane * lanes].as_ptr(),
                         count: plane,
                         plus: bias.map_or(T::ZERO, |b| b[row + i]),
+                        relu: self.relu,
                         to: y.wrapping_add(at),
                     };
                     // SAFETY: a register for each pixel was sliced; the pixels of this plane are the caller's to give.

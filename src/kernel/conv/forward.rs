@@ -1,6 +1,8 @@
 //! The output of a convolution.
 
-use super::panels::{Place, for_images};
+use smallvec::SmallVec;
+
+use super::panels::{Place, for_images, images_at_once};
 use super::planes::Planes;
 use super::pointwise;
 use super::scratch::{PLANES, with};
@@ -20,36 +22,44 @@ const SHORT: usize = 48;
 /// For so few pixels, packing the weight costs more than it saves.
 const FEW: usize = 1024;
 
-/// Writes the output for dense operands: `x [batch, groups*c_in, h, w]`, `w [groups*c_out, c_in, kh, kw]`.
-pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+/// Writes the output for dense operands: `x [batch, groups*c_in, h, w]`, `w [groups*c_out, c_in, kh, kw]`; `max(0, y)` with `relu`.
+pub(crate) fn forward<T: Float>(
+    c: &Conv,
+    x: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    relu: bool,
+    y: &mut [T],
+) {
     assert_eq!((x.len(), w.len(), y.len()), (c.x_len(), c.w_len(), c.y_len()));
     if y.is_empty() {
         return;
     }
     if let Some(job) = Winograd::forward(c) {
         let filters = Filters { weight: w, row: 9 * c.c_in, column: 9, turned: false };
-        return job.run(x, filters, 9 * c.c_in * c.c_out, bias, y);
+        return job.run(x, filters, 9 * c.c_in * c.c_out, bias, relu, y);
     }
     if few::suits(c) {
-        return few::forward(c, x, w, bias, y);
+        return few::forward(c, x, w, bias, relu, y);
     }
     if pointwise::suits::<T>(c) {
-        return pointwise::forward(c, x, w, bias, y);
+        return pointwise::forward(c, x, w, bias, relu, y);
     }
     let pad = c.pad.map(|p| p.map(|v| v as isize));
     let planes = Planes::new(c.input, pad, c.stride).for_window(c.kernel);
-    let mut offs = offsets(c, &planes);
+    let offs = offsets(c, &planes);
     let k = offs.len();
+    let mut job = Shifted::new(c.c_out, offs, c.output(), planes.row);
+    job.relu = relu;
+    let gathers = job.gathers(images_at_once(c.batch, c.output()));
     // Where sums are short, the bias costs less as one more product, with a channel of ones, than at the sums' end.
-    let ones = if k <= SHORT { bias } else { None };
+    let ones = if k <= SHORT && !gathers { bias } else { None };
     let bias = if ones.is_some() { None } else { bias };
     if ones.is_some() {
-        offs.push((c.c_in * planes.channel) as isize);
+        job.also(c.c_in * planes.channel);
     }
     let part = |g: usize| bias.map(|b| &b[g * c.c_out..(g + 1) * c.c_out]);
-    let job = Shifted::new(c.c_out, offs, c.output(), planes.row);
     let len = job.packed_len();
-    let gathers = ones.is_none() && job.gathers();
     let (x_unit, y_unit) = (c.c_in * c.x_plane(), c.c_out * c.y_plane());
     let y = SyncPtr(y.as_mut_ptr());
     let by_panels = |a: &[T], in_place: bool| {
@@ -126,14 +136,11 @@ pub(crate) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, 
 /// Where each element `(channel, ky, kx)` of the window stands for output pixel 0.
 pub(super) fn offsets(c: &Conv, planes: &Planes) -> Vec<isize> {
     let [kh, kw] = c.kernel;
-    let mut offs = Vec::with_capacity(c.c_in * kh * kw);
+    let tap = |t: usize| planes.at(t / kw * c.dilation[0], t % kw * c.dilation[1]);
+    let taps: SmallVec<[usize; 9]> = (0..kh * kw).map(tap).collect();
+    let mut offs = Vec::with_capacity(c.c_in * taps.len());
     for channel in 0..c.c_in {
-        for ky in 0..kh {
-            for kx in 0..kw {
-                let at = planes.at(ky * c.dilation[0], kx * c.dilation[1]);
-                offs.push((channel * planes.channel + at) as isize);
-            }
-        }
+        offs.extend(taps.iter().map(|tap| (channel * planes.channel + tap) as isize));
     }
     offs
 }

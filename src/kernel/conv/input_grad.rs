@@ -69,7 +69,7 @@ pub(crate) fn input_grad<T: Float>(c: &Conv, g: &[T], w: &[T], dx: &mut [T]) {
     }
     if let Some(job) = Winograd::input_grad(c) {
         let filters = Filters { weight: w, row: 9, column: 9 * c.c_in, turned: true };
-        return job.run(g, filters, 9 * c.c_in * c.c_out, None, dx);
+        return job.run(g, filters, 9 * c.c_in * c.c_out, None, false, dx);
     }
     if pointwise::suits::<T>(c) {
         return pointwise::input_grad(c, g, w, dx);
@@ -92,7 +92,7 @@ pub(crate) fn input_grad<T: Float>(c: &Conv, g: &[T], w: &[T], dx: &mut [T]) {
         let packed = &*packed;
         let (x_unit, y_unit) = (c.c_in * c.x_plane(), c.c_out * c.y_plane());
         let dx = SyncPtr(dx.as_mut_ptr());
-        if jobs.iter().all(|job| job.gathers()) {
+        if jobs.iter().all(|job| job.gathers(2)) {
             let ns = c.batch as f64 * jobs.iter().map(Shifted::ns).sum::<f64>();
             let out = [axes[0][0].count, axes[1][0].count];
             return for_images(c, out, &planes, (g, c.c_out), ns, |group, source, parallel| {

@@ -10,6 +10,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::Conv;
 use super::forward::MANY;
 use super::planes::Planes;
@@ -24,6 +26,9 @@ use crate::kernel::simd::{Kernel, dispatch, isa};
 const BLOCK: usize = 256;
 /// Pixels that meet a tile's rows of the left matrix before the next ones do: their panels take less than half of a second-level cache.
 const PIXELS: usize = 768;
+/// A left matrix of so many bytes is at hand in a small second-level cache: one panel at a time, which stays in the first-level cache, meets
+/// all of it.
+const SMALL: usize = 128 << 10;
 /// Pixels of several images that are worth a call of their own.
 const CALL: usize = 192;
 
@@ -72,6 +77,8 @@ pub(super) struct Panels<'a, T: Float> {
     pub images: usize,
     /// Whether the left matrix lies row after row, instead of packed.
     pub in_place: bool,
+    /// Whether the results are max(0, out).
+    pub relu: bool,
     pub family: &'static Family<T>,
     pub routines: &'static Routines<T>,
 }
@@ -86,6 +93,11 @@ pub(super) struct Source<'a, T> {
     pub images: usize,
 }
 
+/// How many images of an output of size `out` are one call.
+pub(super) fn images_at_once(batch: usize, out: [usize; 2]) -> usize {
+    CALL.div_ceil((out[0] * out[1]).max(1)).min(batch.max(1))
+}
+
 /// Calls `f(group, images, parallel)` for all images, as many at a time as make enough pixels of an output of size `out`. `src` has the
 /// images, of so many channels in each group. Calls are shared among threads if they are many, or else, `parallel`, their work is.
 pub(super) fn for_images<T: Float>(
@@ -96,7 +108,7 @@ pub(super) fn for_images<T: Float>(
     ns: f64,
     f: impl Fn(usize, Source<T>, bool) + Sync,
 ) {
-    let chunks = c.batch.div_ceil(CALL.div_ceil((out[0] * out[1]).max(1)));
+    let chunks = c.batch.div_ceil(images_at_once(c.batch, out));
     let unit = src.len() / (c.batch * c.groups);
     let call = |i: usize, parallel: bool| {
         let (chunk, group) = (i / c.groups, i % c.groups);
@@ -123,12 +135,6 @@ pub(super) fn for_images<T: Float>(
     } else {
         par::for_each(calls, ns / chunks as f64, |i| call(i, false));
     }
-}
-
-/// A pixel of the output, and how many follow it in its row of the output and in their panel.
-struct Piece {
-    at: [usize; 3],
-    run: Run,
 }
 
 impl<T: Float> Panels<'_, T> {
@@ -170,18 +176,27 @@ impl<T: Float> Panels<'_, T> {
         parallel: bool,
     ) {
         assert!(a.len() >= self.m * self.offs.len());
-        let panels = self.panels();
-        let blocks = panels.div_ceil((PIXELS / self.width()).max(1));
-        // Each split copies the pixels for itself: no more of them than there are threads.
-        let splits = if parallel { par::threads_here().div_ceil(blocks) } else { 1 };
-        let splits = splits.min(self.strips().div_ceil(4));
         let to = SyncPtr(place.to);
+        let panels = self.panels();
+        let small = self.m * self.offs.len() * size_of::<T>() <= SMALL;
+        let blocks = if small { panels } else { panels.div_ceil((PIXELS / self.width()).max(1)) };
+        // Each split copies the pixels for itself: no more of them than there are threads. Those of a small matrix have whole channels of
+        // the output, as loops over it have.
+        let splits = match (parallel, small) {
+            (false, _) => 1,
+            (true, true) => par::threads_here().min(self.strips()),
+            (true, false) => par::threads_here().div_ceil(blocks).min(self.strips().div_ceil(4)),
+        };
         let part = |i: usize| {
-            let (block, split) = (i / splits, i % splits);
-            let panels = panels * block / blocks..panels * (block + 1) / blocks;
+            let (split, block) = (i / blocks, i % blocks);
+            let block = panels * block / blocks..panels * (block + 1) / blocks;
             let strips = self.strips() * split / splits..self.strips() * (split + 1) / splits;
+            let starts: SmallVec<[usize; 17]> =
+                (block.start..=block.end).map(|i| self.panel(i)).collect();
             // SAFETY: the caller's promise; parts have pixels or rows of their own.
-            unsafe { self.block(a, bias, planes, Place { to: to.get(), ..place }, panels, strips) };
+            unsafe {
+                self.block(a, bias, planes, Place { to: to.get(), ..place }, &starts, strips)
+            };
         };
         let parts = blocks * splits;
         match parallel {
@@ -205,49 +220,51 @@ impl<T: Float> Panels<'_, T> {
         self.images == 1 && place.column == 1 && place.row == self.out[1]
     }
 
-    /// The pixels of a panel, in pieces of rows.
-    fn pieces(&self, panel: usize) -> Vec<Piece> {
+    /// The runs of a panel's pixels, and where the first of each goes.
+    fn runs(&self, panel: Range<usize>, place: &Place<T>) -> (Vec<Run>, Vec<usize>) {
         let [height, width] = self.out;
-        let (start, end) = (self.panel(panel), self.panel(panel + 1));
-        let mut pixel = start;
-        let mut pieces = Vec::new();
-        while pixel < end {
+        let mut pixel = panel.start;
+        let most = panel.len() / width.max(1) + 2;
+        let (mut runs, mut places) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        while pixel < panel.end {
             let (y, x) = (pixel / width, pixel % width);
             let (n, y) = (y / height, y % height);
-            let len = (width - x).min(end - pixel);
+            let len = (width - x).min(panel.end - pixel);
             let from = n * self.image + y * self.row + x;
-            pieces.push(Piece { at: [n, y, x], run: Run { from, lane: pixel - start, len } });
+            runs.push(Run { from, lane: pixel - panel.start, len });
+            places.push(n * place.image + y * place.row + x * place.column);
             pixel += len;
         }
-        pieces
+        (runs, places)
     }
 
     /// # Safety
-    /// As [`run`](Self::run), for these panels and strips.
+    /// As [`run`](Self::run), for the panels that begin at these pixels, the last of which is behind them, and for these strips.
     unsafe fn block(
         &self,
         a: &[T],
         bias: Option<&[T]>,
         planes: &[T],
         place: Place<T>,
-        panels: Range<usize>,
+        starts: &[usize],
         strips: Range<usize>,
     ) {
         let (k, width, lanes) = (self.offs.len(), self.width(), self.family.lanes);
         let (top, bottom) = (self.strip(strips.start), self.strip(strips.end));
         let direct = self.direct(&place);
         let sums_len = if direct { 0 } else { (bottom - top) * width };
-        let pieces: Vec<Vec<Piece>> = panels.clone().map(|p| self.pieces(p)).collect();
-        let runs: Vec<Vec<Run>> =
-            pieces.iter().map(|p| p.iter().map(|p| p.run).collect()).collect();
-        let panel_len = k.min(BLOCK) * width;
+        let runs: SmallVec<[(Vec<Run>, Vec<usize>); 16]> =
+            starts.windows(2).map(|w| self.runs(w[0]..w[1], &place)).collect();
+        // Stretches of the sum, of nearly equal length.
+        let stretch = k.div_ceil(k.div_ceil(BLOCK).max(1)).max(1);
+        let panel_len = stretch * width;
         with(&PANELS, |panel_scratch| {
             with(&RESULT, |scratch| {
-                let b = panel_scratch.get::<T>(pieces.len() * panel_len + lanes);
-                let sums = scratch.get::<T>(pieces.len() * sums_len + lanes);
-                for k0 in (0..k.max(1)).step_by(BLOCK) {
-                    let offs = &self.offs[k0..k.min(k0 + BLOCK)];
-                    for (i, runs) in runs.iter().enumerate() {
+                let b = panel_scratch.get::<T>(runs.len() * panel_len + lanes);
+                let sums = scratch.get::<T>(runs.len() * sums_len + lanes);
+                for k0 in (0..k.max(1)).step_by(stretch) {
+                    let offs = &self.offs[k0..k.min(k0 + stretch)];
+                    for (i, (runs, _)) in runs.iter().enumerate() {
                         let gather = Gather {
                             planes: planes.as_ptr(),
                             end: planes.as_ptr_range().end,
@@ -263,11 +280,11 @@ impl<T: Float> Panels<'_, T> {
                     for strip in strips.clone() {
                         let (first, end) = (self.strip(strip), self.strip(strip + 1));
                         let rows = end - first;
-                        for (i, runs) in runs.iter().enumerate() {
-                            let used = runs.last().map_or(0, |r| r.lane + r.len);
+                        for (i, start) in starts.windows(2).enumerate() {
+                            let used = start[1] - start[0];
                             let registers = used.div_ceil(lanes);
                             let (c, c_rs) = if direct {
-                                let at = first * place.channel + self.panel(panels.start + i);
+                                let at = first * place.channel + start[0];
                                 (place.to.wrapping_add(at), place.channel)
                             } else {
                                 (sums[i * sums_len + (first - top) * width..].as_mut_ptr(), width)
@@ -294,7 +311,7 @@ impl<T: Float> Panels<'_, T> {
                                 bias_col: std::ptr::null(),
                                 bias_row: bias_row
                                     .map_or(std::ptr::null(), |b| b[first..end].as_ptr()),
-                                relu: false,
+                                relu: self.relu && end_of_sum,
                                 next: std::ptr::null(),
                                 next_step: 0,
                             };
@@ -310,17 +327,13 @@ impl<T: Float> Panels<'_, T> {
                 if direct {
                     return;
                 }
-                for (i, pieces) in pieces.iter().enumerate() {
+                // The first row's place; that all are writable, which `Put` relies on, is the caller's promise.
+                let place = Place { to: place.to.wrapping_add(top * place.channel), ..place };
+                let bias = bias.map(|b| &b[top..bottom]);
+                for (i, (runs, places)) in runs.iter().enumerate() {
                     let sums = &sums[i * sums_len..(i + 1) * sums_len];
-                    // The first row's place; that all are writable, which `Put` relies on, is the caller's promise.
-                    let place = Place { to: place.to.wrapping_add(top * place.channel), ..place };
-                    dispatch(Put {
-                        sums,
-                        width,
-                        pieces,
-                        bias: bias.map(|b| &b[top..bottom]),
-                        place,
-                    });
+                    let relu = self.relu;
+                    dispatch(Put { sums, width, runs, places, bias, relu, place });
                 }
             });
         });
@@ -331,8 +344,11 @@ impl<T: Float> Panels<'_, T> {
 struct Put<'a, T> {
     sums: &'a [T],
     width: usize,
-    pieces: &'a [Piece],
+    runs: &'a [Run],
+    /// Where the first pixel of each run goes.
+    places: &'a [usize],
     bias: Option<&'a [T]>,
+    relu: bool,
     place: Place<T>,
 }
 
@@ -341,21 +357,23 @@ impl<T: Float> Kernel for Put<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let place = self.place;
+        let value = |sum: T, bias: T| match sum + bias {
+            v if self.relu && v < T::ZERO => T::ZERO,
+            v => v,
+        };
         for (row, sums) in self.sums.chunks_exact(self.width).enumerate() {
             let bias = self.bias.map_or(T::ZERO, |b| b[row]);
-            for piece in self.pieces {
-                let [n, y, x] = piece.at;
-                let at = n * place.image + row * place.channel + y * place.row + x * place.column;
-                let sums = &sums[piece.run.lane..piece.run.lane + piece.run.len];
+            for (run, at) in self.runs.iter().zip(self.places) {
+                let sums = &sums[run.lane..run.lane + run.len];
                 // SAFETY: the promise of the one who made this.
                 unsafe {
-                    let to = place.to.add(at);
+                    let to = place.to.add(at + row * place.channel);
                     if place.column == 1 {
                         let to = std::slice::from_raw_parts_mut(to, sums.len());
-                        to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = sum + bias);
+                        to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = value(sum, bias));
                     } else {
                         for (i, &sum) in sums.iter().enumerate() {
-                            *to.add(i * place.column) = sum + bias;
+                            *to.add(i * place.column) = value(sum, bias);
                         }
                     }
                 }

@@ -12,8 +12,8 @@ use std::array::from_fn;
 
 use super::halves::{self, Halves};
 use super::routines::{Routines, Rows};
-use super::scratch::{LINE, with};
-use crate::kernel::simd::Isa;
+use super::scratch::{LINE, PHASES, with};
+use crate::kernel::simd::{Isa, isa};
 
 /// Elements after the last plane that may be read: a register's worth.
 pub(super) const SLACK: usize = 64;
@@ -215,7 +215,7 @@ impl Planes {
     /// Lays out one source with its channels innermost: element `(at(r, c)) * channels + channel`. All of `dst` is written but the slack.
     pub(super) fn fill_transposed<T: crate::kernel::gemm::GemmElement>(
         &self,
-        isa: Isa,
+        routines: &Routines<T>,
         src: &[T],
         channels: usize,
         dst: &mut [T],
@@ -223,53 +223,22 @@ impl Planes {
         let plane = self.source[0] * self.source[1];
         assert!(src.len() >= channels * plane);
         assert!(dst.len() >= self.channel * channels + SLACK);
+        let (count, to) = (self.channel, dst.as_mut_ptr());
         if self.as_is {
             // SAFETY: `channels` planes are inside `src`, by the assertion; at most 8 elements behind what is asked for are
             // written, which the slack has room for.
-            unsafe { transpose(isa, plane, src.as_ptr(), 1, plane, channels, dst.as_mut_ptr()) };
-            return;
+            return unsafe { transpose(isa(), count, src.as_ptr(), plane, channels, to) };
         }
-        let [sh, sw] = self.stride;
-        for py in 0..sh {
-            let (first, last) = self.inner_rows(py);
-            for px in 0..sw {
-                let start = (py * sw + px) * self.phase;
-                // Columns of this phase that hold columns of the source.
-                let c0 = self.before[1].saturating_sub(px).div_ceil(sw).min(self.row);
-                let c1 = (self.before[1] + self.inner[1]).saturating_sub(px).div_ceil(sw);
-                let count = c1.saturating_sub(c0);
-                let mut done = start * channels;
-                for q in first..last {
-                    let to = (start + q * self.row + c0) * channels;
-                    dst[done..to].fill(T::ZERO);
-                    done = to + count * channels;
-                    if count > 0 {
-                        let y = q * sh + py - self.before[0] + self.skip[0];
-                        let x = c0 * sw + px - self.before[1] + self.skip[1];
-                        let from = &src[y * self.source[1] + x..];
-                        // SAFETY: columns `c0..c1` of a row hold columns of the source; otherwise as above.
-                        unsafe {
-                            transpose(
-                                isa,
-                                count,
-                                from.as_ptr(),
-                                sw,
-                                plane,
-                                channels,
-                                dst[to..].as_mut_ptr(),
-                            )
-                        };
-                    }
-                }
-                let end =
-                    if py == sh - 1 && px == sw - 1 { self.channel } else { start + self.phase };
-                dst[done..(end * channels).max(done)].fill(T::ZERO);
-            }
-        }
+        with(&PHASES, |scratch| {
+            let planes = scratch.get::<T>(self.len(channels));
+            self.fill(routines, src, channels, planes);
+            // SAFETY: as above, for the planes just laid out.
+            unsafe { transpose(isa(), count, planes.as_ptr(), self.channel, channels, to) };
+        });
     }
 }
 
-/// `dst[i * channels + c] = src[i * step + c * plane]`.
+/// `dst[i * channels + c] = src[i + c * plane]`.
 ///
 /// # Safety
 /// The elements named are readable, and `dst` writable with 8 elements more.
@@ -277,12 +246,11 @@ pub(super) unsafe fn transpose<T: crate::kernel::gemm::GemmElement>(
     isa: Isa,
     count: usize,
     src: *const T,
-    step: usize,
     plane: usize,
     channels: usize,
     dst: *mut T,
 ) {
     use crate::kernel::gemm::pack::pack;
     // SAFETY: the caller's promise; `pack`'s slack is 8 elements.
-    unsafe { pack(isa, count, src, step as isize, plane as isize, channels, channels, dst) }
+    unsafe { pack(isa, count, src, 1, plane as isize, channels, channels, dst) }
 }

@@ -35,12 +35,19 @@ fn strided(c: &Conv) -> bool {
 }
 
 /// The output.
-pub(super) fn forward<T: Float>(c: &Conv, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+pub(super) fn forward<T: Float>(
+    c: &Conv,
+    x: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    relu: bool,
+    y: &mut [T],
+) {
     let (m, k, n) = (c.c_out, c.c_in, c.y_plane());
     let weight = |g: usize| MatRef::rows(&w[g * m * k..(g + 1) * m * k], k);
     let epilogue = |g: usize| Epilogue {
         bias: bias.map_or(Bias::None, |b| Bias::Row(&b[g * m..(g + 1) * m])),
-        relu: false,
+        relu,
     };
     if !strided(c) {
         for g in 0..c.groups {

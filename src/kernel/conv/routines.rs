@@ -3,7 +3,7 @@
 
 use super::halves::{self, Halves};
 use super::pairs::Pairs;
-use super::panels::Gather;
+use super::panels::{Gather, Run};
 use super::winograd::pixels::{self, Pixels};
 use super::winograd::tiles::{self, TilesIn, TilesOut};
 use crate::kernel::gemm::vector::{Lanes, Vector};
@@ -176,12 +176,28 @@ unsafe fn correlate<V: Vector, const N: usize>(a: &Correlate<V::Elem>) {
 /// behind the last.
 #[inline(always)]
 unsafe fn gather<V: Vector>(a: &Gather<V::Elem>) {
+    // Behind the last register that a run begins.
+    let behind = |r: &Run| r.from + r.len.next_multiple_of(V::LANES);
+    let reach = a.runs.iter().map(behind).max().unwrap_or(0);
     for (p, &off) in a.offs.iter().enumerate() {
         let to = a.to.wrapping_add(p * a.width);
+        let planes = a.planes.wrapping_offset(off);
+        if planes.wrapping_add(reach) <= a.end {
+            for run in a.runs {
+                let (from, to) = (planes.wrapping_add(run.from), to.wrapping_add(run.lane));
+                // SAFETY: whole registers may be read from all runs, and written behind them.
+                unsafe {
+                    V::load(from).store(to);
+                    for j in (V::LANES..run.len).step_by(V::LANES) {
+                        V::load(from.add(j)).store(to.add(j));
+                    }
+                }
+            }
+            continue;
+        }
         for run in a.runs {
-            let from = a.planes.wrapping_offset(off).wrapping_add(run.from);
-            let mut j = 0;
-            while j < run.len {
+            let (from, to) = (planes.wrapping_add(run.from), to.wrapping_add(run.lane));
+            for j in (0..run.len).step_by(V::LANES) {
                 let at = from.wrapping_add(j);
                 // SAFETY: at least one element of the run is there to be read, and a whole register only before the end.
                 unsafe {
@@ -190,9 +206,8 @@ unsafe fn gather<V: Vector>(a: &Gather<V::Elem>) {
                     } else {
                         V::load_part(at, V::mask((run.len - j).min(V::LANES)))
                     };
-                    v.store(to.add(run.lane + j));
+                    v.store(to.add(j));
                 }
-                j += V::LANES;
             }
         }
     }
@@ -259,11 +274,12 @@ unsafe fn dots<V: Vector, const R: usize, const C: usize>(a: &Dots<V::Elem>) {
     }
 }
 
-/// `to[i] = plus + the sum of the lanes of register i`.
+/// `to[i] = plus + the sum of the lanes of register i`, then `max(0, to[i])` with `relu`.
 pub(super) struct Totals<T> {
     pub from: *const T,
     pub count: usize,
     pub plus: T,
+    pub relu: bool,
     pub to: *mut T,
 }
 
@@ -294,6 +310,7 @@ unsafe fn totals<V: Pairs>(a: &Totals<V::Elem>) {
                 }
             }
             let all = sums[0].add(V::splat(a.plus));
+            let all = if a.relu { all.relu() } else { all };
             if count == V::LANES {
                 all.store(a.to.add(i));
             } else {

@@ -46,6 +46,8 @@ pub(super) struct Shifted<T: Float> {
     family: &'static Family<T>,
     routines: &'static Routines<T>,
     columns: Columns,
+    /// Whether the results are max(0, out).
+    pub relu: bool,
     /// The largest offset.
     reach: usize,
     /// Registers that an image takes.
@@ -71,7 +73,7 @@ impl<T: Float> Shifted<T> {
             Columns::Rows => out[0] * out[1].div_ceil(family.lanes),
             _ => flat as usize,
         };
-        Self { m, offs, out, row, family, routines, columns, reach, registers }
+        Self { m, offs, out, row, family, routines, columns, relu: false, reach, registers }
     }
 
     /// Tiles of rows.
@@ -117,15 +119,22 @@ impl<T: Float> Shifted<T> {
         }
     }
 
-    /// Whether it is faster to copy pixels together than to read them where they lie.
-    pub(super) fn gathers(&self) -> bool {
+    /// Adds an offset to the sums.
+    pub(super) fn also(&mut self, off: usize) {
+        self.offs.push(off as isize);
+        self.reach = self.reach.max(off);
+    }
+
+    /// Whether it is faster to copy pixels of so many images together than to read them where they lie.
+    pub(super) fn gathers(&self, images: usize) -> bool {
         // Cycles for each register of pixels: half of one for each row and offset, a tenth more where registers straddle two lines
-        // of the cache; a few for each offset to fill a panel, and for each row to empty it.
+        // of the cache; a few for each offset to fill a panel, and for each row to empty it, where it is not the output itself.
         let (m, k) = (self.m as f64, self.offs.len() as f64);
         let pixels = (self.out[0] * self.out[1]) as f64 / self.family.lanes as f64;
         let emptied = if self.columns == Columns::Picked { 3.0 } else { 0.0 };
+        let put = if images == 1 { 0.5 } else { 5.0 };
         let shifted = self.registers as f64 * m * (0.55 * k + emptied);
-        pixels * (m * (0.5 * k + 5.0) + 2.5 * k) < shifted
+        pixels * (m * (0.5 * k + put) + 2.5 * k) < shifted
     }
 
     /// The same product by panels.
@@ -138,6 +147,7 @@ impl<T: Float> Shifted<T> {
             image: source.image,
             images: source.images,
             in_place,
+            relu: self.relu,
             family: self.family,
             routines: self.routines,
         }
@@ -295,7 +305,7 @@ impl<T: Float> Shifted<T> {
                 accumulate: false,
                 bias_col: std::ptr::null(),
                 bias_row: bias,
-                relu: false,
+                relu: self.relu,
                 next: std::ptr::null(),
                 next_step: 0,
             };

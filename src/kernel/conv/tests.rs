@@ -24,9 +24,13 @@ fn check<T: Float>(c: &Conv, seed: u64, tol: f64) {
     let g: Vec<T> = values(c.y_len(), seed + 3);
     let nan = |n: usize| vec![T::of(f64::NAN); n];
     let mut y = nan(c.y_len());
-    forward(c, &x, &w, Some(&b), &mut y);
+    forward(c, &x, &w, Some(&b), false, &mut y);
     close("y", c, &y, &reference::forward(c, &x, &w, Some(&b)), tol);
-    forward(c, &x, &w, None, &mut y);
+    let mut rectified = vec![T::of(f64::NAN); y.len()];
+    forward(c, &x, &w, Some(&b), true, &mut rectified);
+    let same = |(r, y): (&T, &T)| *r == if *y < T::ZERO { T::ZERO } else { *y };
+    assert!(rectified.iter().zip(&y).all(same), "{c:?}");
+    forward(c, &x, &w, None, false, &mut y);
     close("y", c, &y, &reference::forward(c, &x, &w, None), tol);
     let mut dx = nan(c.x_len());
     input_grad(c, &g, &w, &mut dx);
@@ -141,10 +145,10 @@ fn values_behind_the_last_image_are_not_read() {
     let c = square(3, 2, 7, 5, 3, 1, 0);
     let (x, w) = (values::<f32>(c.x_len(), 1), values::<f32>(c.w_len(), 2));
     let mut y = vec![0.0; c.y_len()];
-    forward(&c, &x, &w, None, &mut y);
+    forward(&c, &x, &w, None, false, &mut y);
     let one = Conv { batch: 1, ..c };
     let mut last = vec![0.0; one.y_len()];
-    forward(&one, &x[2 * one.x_len()..], &w, None, &mut last);
+    forward(&one, &x[2 * one.x_len()..], &w, None, false, &mut last);
     assert_eq!(last, y[2 * one.y_len()..]);
 }
 
@@ -162,7 +166,7 @@ fn the_number_of_threads_changes_no_bit() {
             crate::set_num_threads(threads);
             let (mut y, mut dx) = (vec![0.0; c.y_len()], vec![0.0; c.x_len()]);
             let (mut dw, mut db) = (vec![0.0; c.w_len()], vec![0.0; c.c_out]);
-            forward(&c, &x, &w, None, &mut y);
+            forward(&c, &x, &w, None, false, &mut y);
             input_grad(&c, &g, &w, &mut dx);
             weight_grad(&c, &x, &g, Some(&mut dw), Some(&mut db));
             crate::set_num_threads(0);

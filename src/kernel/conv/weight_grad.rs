@@ -42,7 +42,7 @@ const MAX_GROUPS: usize = 8;
 /// Channels whose sums are added up at a time.
 const ADDED: usize = 64;
 /// Most elements of all sums together.
-const MAX_SUMS: usize = 4 << 20;
+const MAX_SUMS: usize = 2 << 20;
 
 /// Writes the gradients that are asked for, for dense operands: `g` in the shape of the output.
 pub(crate) fn weight_grad<T: Float>(
@@ -244,7 +244,7 @@ impl<'a, T: Float> Plan<'a, T> {
         let col_tiles = registers.div_ceil(family.registers);
         with(&PLANES, |scratch| {
             let image = scratch.get::<T>(self.planes.channel * c.c_in + SLACK);
-            self.planes.fill_transposed(isa(), x, c.c_in, image);
+            self.planes.fill_transposed(T::routines(isa()), x, c.c_in, image);
             for p in (0..plane).step_by(block) {
                 let offs = &table[p..plane.min(p + block)];
                 for (i, &base) in bases.iter().enumerate() {

@@ -32,6 +32,7 @@ pub struct Conv<const D: usize, T: Float = f32> {
     pub bias: Option<Param<T>>,
     params: ConvParams<D>,
     mode: PadMode,
+    relu: bool,
 }
 
 /// Convolution along a length: \[batch, inputs, length\] to \[batch, outputs, length'\]; see [`Tensor::conv1d`].
@@ -66,6 +67,7 @@ impl<const D: usize, T: Float> Conv<D, T> {
             params: ConvParams::new(),
             mode: PadMode::Zeros,
             bias: true,
+            relu: false,
             init: Init::Default,
             bias_init: Init::Default,
             element: PhantomData,
@@ -90,7 +92,7 @@ impl<const D: usize, T: Float> Conv<D, T> {
         let (PadMode::Reflect | PadMode::Replicate | PadMode::Circular, Some(lead), Some(kernel)) =
             (self.mode, lead, kernel)
         else {
-            return conv(Self::NAME[1], x, &self.weight, bias, params);
+            return conv(Self::NAME[1], x, &self.weight, bias, params, self.relu);
         };
         let sides =
             params.padding.sides(&x.shape()[lead..], kernel, &params.stride, &params.dilation);
@@ -98,7 +100,8 @@ impl<const D: usize, T: Float> Conv<D, T> {
         let mut pads = vec![(0, 0); lead];
         pads.extend(sides.map(|[a, b]| (side(a), side(b))));
         let x = x.pad_mode(&pads, self.mode)?;
-        conv(Self::NAME[1], &x, &self.weight, bias, &params.padding(Padding::Valid))
+        let params = params.padding(Padding::Valid);
+        conv(Self::NAME[1], &x, &self.weight, bias, &params, self.relu)
     }
 }
 
@@ -131,6 +134,7 @@ pub struct ConvBuilder<const D: usize, T: Float = f32> {
     params: ConvParams<D>,
     mode: PadMode,
     bias: bool,
+    relu: bool,
     init: Init,
     bias_init: Init,
     element: PhantomData<T>,
@@ -180,6 +184,21 @@ impl<const D: usize, T: Float> ConvBuilder<D, T> {
         self
     }
 
+    /// Whether ReLU follows: max(0, y); it does not unless said otherwise. The same numbers as of a layer of its own, and where nothing is
+    /// recorded without another pass over memory.
+    ///
+    /// ```
+    /// use gradus::prelude::*;
+    /// use gradus::nn::{Conv1d, Init};
+    /// let layer: Conv1d = Conv1d::new(1, 1, 1).init(Init::Ones).bias(false).relu(true).build(&mut gradus::rng(0))?;
+    /// assert_eq!(layer.forward(&Tensor::from([[[1.0, -2.0]]]))?.to_vec(), [1.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn relu(mut self, relu: bool) -> Self {
+        self.relu = relu;
+        self
+    }
+
     /// How the weight starts: uniform in ±1/√fan-in unless said otherwise.
     pub fn init(mut self, init: Init) -> Self {
         self.init = init;
@@ -210,7 +229,7 @@ impl<const D: usize, T: Float> ConvBuilder<D, T> {
             true => Some(Param::new(self.bias_init.tensor_with([outputs], fans, rng)?)),
             false => None,
         };
-        Ok(Conv { weight: Param::new(weight), bias, params, mode: self.mode })
+        Ok(Conv { weight: Param::new(weight), bias, params, mode: self.mode, relu: self.relu })
     }
 }
 
@@ -219,6 +238,22 @@ mod tests {
     use super::*;
     use crate::Tape;
     use crate::nn::Conv2dBuilder;
+
+    #[test]
+    fn relu_is_that_of_a_layer_of_its_own() {
+        let mut rng = crate::rng(3);
+        let x = Tensor::<f64>::uniform([2, 3, 6, 5], -1.0, 1.0, &mut rng).unwrap();
+        let plain = Conv2d::<f64>::new(3, 4, 3).padding(1).build(&mut rng).unwrap();
+        let fused = Conv { relu: true, ..plain.clone() };
+        assert_eq!(fused.forward(&x).unwrap().to_vec(), plain.forward(&x).unwrap().relu().to_vec());
+        let trained = |net: &Conv2d<f64>, apart: bool| {
+            let y = Tape::new(0).watch(net).forward(&x).unwrap();
+            let y = if apart { y.relu() } else { y };
+            let g = y.square().sum().backward().unwrap();
+            (y.to_vec(), g.get(&net.weight).unwrap().to_vec())
+        };
+        assert_eq!(trained(&fused, false), trained(&plain, true));
+    }
 
     #[test]
     fn empty_and_single() {

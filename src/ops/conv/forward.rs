@@ -14,6 +14,8 @@ pub(super) struct Convolve {
     pub name: &'static str,
     pub conv: Conv,
     pub out: Dims,
+    /// Whether ReLU follows: only where nothing is recorded.
+    pub relu: bool,
 }
 
 impl Convolve {
@@ -25,7 +27,8 @@ impl Convolve {
     ) -> Result<Tensor<T>> {
         let (x, w, bias) = (x.dense(), w.dense(), bias.map(Tensor::dense));
         Tensor::try_build(self.name, &self.out, |y| {
-            conv::forward(&self.conv, slice(&x), slice(&w), bias.as_ref().map(|b| slice(b)), y);
+            let bias = bias.as_ref().map(|b| slice(b));
+            conv::forward(&self.conv, slice(&x), slice(&w), bias, self.relu, y);
         })
     }
 

@@ -39,7 +39,7 @@ impl<T: Float> Tensor<T> {
         bias: Option<&Tensor<T>>,
         params: Conv2dParams,
     ) -> Result<Tensor<T>> {
-        conv("conv2d", self, weight, bias, &params)
+        conv("conv2d", self, weight, bias, &params, false)
     }
 
     /// One-dimensional convolution: the input \[batch, channels, length\] or \[channels, length\], the weight \[filters, channels / groups,
@@ -61,7 +61,7 @@ impl<T: Float> Tensor<T> {
         bias: Option<&Tensor<T>>,
         params: Conv1dParams,
     ) -> Result<Tensor<T>> {
-        conv("conv1d", self, weight, bias, &params)
+        conv("conv1d", self, weight, bias, &params, false)
     }
 
     /// Three-dimensional convolution: the input \[batch, channels, depth, height, width\] or \[channels, depth, height, width\], the weight
@@ -89,7 +89,7 @@ impl<T: Float> Tensor<T> {
         bias: Option<&Tensor<T>>,
         params: Conv3dParams,
     ) -> Result<Tensor<T>> {
-        conv("conv3d", self, weight, bias, &params)
+        conv("conv3d", self, weight, bias, &params, false)
     }
 
     /// Transposed two-dimensional convolution, the gradient of a convolution's input: each pixel of the input \[batch, channels, height,
@@ -208,18 +208,22 @@ fn flat_weight<T: Float, const D: usize>(w: &Tensor<T>, plan: &Plan<D>) -> Resul
     w.reshape([w.shape()[0], c_in * lead, kernel[D - 2], kernel[D - 1]])
 }
 
-/// A convolution over `D` axes.
+/// A convolution over `D` axes, and then ReLU or not.
 pub(crate) fn conv<T: Float, const D: usize>(
     name: &'static str,
     x: &Tensor<T>,
     weight: &Tensor<T>,
     bias: Option<&Tensor<T>>,
     params: &ConvParams<D>,
+    relu: bool,
 ) -> Result<Tensor<T>> {
+    let recorded = [Some(x), Some(weight), bias].into_iter().flatten().any(Tensor::is_recorded);
+    let then = |y: Tensor<T>| if relu && recorded { y.relu() } else { y };
+    let relu = relu && !recorded;
     let plan = plan(name, x.shape(), weight.shape(), bias.map(|b| b.shape()), params)?;
     let conv = plan.plane();
     if D <= 2 {
-        return with_bias(Convolve { name, conv, out: plan.out }, x, weight, bias);
+        return Ok(then(with_bias(Convolve { name, conv, out: plan.out, relu }, x, weight, bias)?));
     }
     let mut x = x.clone();
     for i in 0..D - 2 {
@@ -227,7 +231,7 @@ pub(crate) fn conv<T: Float, const D: usize>(
     }
     let (filters, [h, w]) = (plan.groups * plan.c_out, conv.output());
     let out: Dims = [conv.batch, filters, h, w].into_iter().collect();
-    let y = with_bias(Convolve { name, conv, out }, &x, &flat_weight(weight, &plan)?, bias)?;
+    let y = with_bias(Convolve { name, conv, out, relu }, &x, &flat_weight(weight, &plan)?, bias)?;
     // [batch, depth, filters, height, width], and the filters go before the depth.
     let lead = D - 2;
     let apart: Dims =
@@ -238,7 +242,7 @@ pub(crate) fn conv<T: Float, const D: usize>(
         .chain([lead + 2, lead + 3])
         .map(|i| i as isize)
         .collect();
-    y.reshape(&apart)?.permute(order)?.reshape(&plan.out)
+    Ok(then(y.reshape(&apart)?.permute(order)?.reshape(&plan.out)?))
 }
 
 /// A transposed convolution over `D` axes.

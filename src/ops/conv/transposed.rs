@@ -46,7 +46,7 @@ impl Transposed {
         let g = g.dense();
         let dx = needs[0].then(|| {
             let w = w.dense();
-            Tensor::build(x.shape(), |dx| conv::forward(c, slice(&g), slice(&w), None, dx))
+            Tensor::build(x.shape(), |dx| conv::forward(c, slice(&g), slice(&w), None, false, dx))
         });
         let (dw, _) = weight_and_bias(c, &g, &x.dense(), &w, [needs[1], false]);
         let db = needs[2].then(|| {
@@ -71,7 +71,7 @@ impl Transposed {
         let mut d = [None, None, None];
         if needs[0] {
             let (name, out) = ("transposed convolution (gradient)", x.shape().into());
-            d[0] = Some(apply(Convolve { name, conv: *c, out }, [g, &w])?);
+            d[0] = Some(apply(Convolve { name, conv: *c, out, relu: false }, [g, &w])?);
         }
         if needs[1] {
             let op = WeightGradient { conv: *c, weight: w.shape().into() };

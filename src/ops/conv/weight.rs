@@ -78,7 +78,10 @@ impl<T: Float> Op<T, 2> for WeightGradient {
             false => None,
         };
         let dg = match needs[1] {
-            true => Some(apply(Convolve { name, conv: c, out: g.shape().into() }, [&x, &h])?),
+            true => Some(apply(
+                Convolve { name, conv: c, out: g.shape().into(), relu: false },
+                [&x, &h],
+            )?),
             false => None,
         };
         Ok([dx, dg])

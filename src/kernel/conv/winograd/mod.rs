@@ -40,7 +40,7 @@ const CHANNELS: usize = 24;
 const TILES: usize = 40;
 /// Bytes of a block of transformed tiles: about half of a second-level cache.
 const BLOCK: usize = 1 << 20;
-/// Up to so many panels of tiles are one block. Its strips of the weight are then needed once, and transformed by whoever needs them.
+/// Up to so many panels of tiles, it costs less to transform the weight for each block of them than to write it to memory and read it again.
 const FEW: usize = 4;
 
 /// Whether this is the way to compute a convolution, or a gradient of one, whose result (or whose output) has this size.
@@ -165,6 +165,7 @@ impl<T: Float> Winograd<T> {
         filters: Filters<T>,
         group: usize,
         bias: Option<&[T]>,
+        relu: bool,
         y: &mut [T],
     ) {
         let x_unit = self.columns * self.input[0] * self.input[1];
@@ -173,22 +174,23 @@ impl<T: Float> Winograd<T> {
         assert_eq!(y.len(), self.batch * self.groups * y_unit);
         let panels = self.panels();
         let most = (BLOCK / (POINTS * self.point() * size_of::<T>())).max(1);
-        let once = panels <= FEW && panels <= 2 * most;
-        let mut weight = Block::<T>::stale(if once { 0 } else { POINTS * self.step() * self.rows });
+        let few = panels <= FEW;
+        let mut weight = Block::<T>::stale(if few { 0 } else { POINTS * self.step() * self.rows });
         let y = SyncPtr(y.as_mut_ptr());
         for g in 0..self.groups {
             let filters = Filters { weight: &filters.weight[g * group..], ..filters };
             let bias = bias.map(|b| &b[g * self.rows..(g + 1) * self.rows]);
             // Blocks that fit the cache, and strips where there are few of them.
-            let (blocks, splits) = if once {
-                // Each part transforms the tiles for itself: no more of them than there are threads.
-                (1, par::threads_here().min(self.strips()))
+            let (blocks, splits) = if few {
+                // Each part transforms its tiles for itself: no more of them than there are threads. A little beyond the cache does
+                // no harm.
+                (panels.div_ceil(2 * most), par::threads_here().min(self.strips()))
             } else {
                 self.transform(filters, &mut weight);
                 let blocks = panels.div_ceil(most).max(panels.min(8));
                 (blocks, (8 / blocks).clamp(1, self.strips()))
             };
-            let weight = if once { Weight::Plain(filters) } else { Weight::Transformed(&weight) };
+            let weight = if few { Weight::Plain(filters) } else { Weight::Transformed(&weight) };
             let parts = blocks * splits;
             let ns = self.panel_ns() * panels as f64 / parts as f64;
             par::for_each(parts, ns, |i| {
@@ -197,7 +199,7 @@ impl<T: Float> Winograd<T> {
                 let strips = self.strips() * split / splits..self.strips() * (split + 1) / splits;
                 // SAFETY: parts have tiles or rows of their own, and with them pixels of the output, which the assertion found to be
                 // of the right size.
-                unsafe { self.block(x, g, &weight, bias, panels, strips, y.get()) };
+                unsafe { self.block(x, g, &weight, (bias, relu), panels, strips, y.get()) };
             });
         }
     }
@@ -223,7 +225,7 @@ impl<T: Float> Winograd<T> {
         x: &[T],
         group: usize,
         weight: &Weight<T>,
-        bias: Option<&[T]>,
+        (bias, relu): (Option<&[T]>, bool),
         panels: Range<usize>,
         strips: Range<usize>,
         y: *mut T,
@@ -245,7 +247,7 @@ impl<T: Float> Winograd<T> {
                 let multiply = |u: &[T]| {
                     for (v, panel) in v.chunks_exact(size).zip(panels.clone()) {
                         // SAFETY: the caller's promise.
-                        unsafe { self.multiply(group, first..end, panel, u, v, bias, y) };
+                        unsafe { self.multiply(group, first..end, panel, u, v, (bias, relu), y) };
                     }
                 };
                 match weight {
@@ -271,7 +273,7 @@ impl<T: Float> Winograd<T> {
         panel: usize,
         u: &[T],
         v: &[T],
-        bias: *const T,
+        after: (*const T, bool),
         y: *mut T,
     ) {
         let (point, rows) = (self.point(), of.len());
@@ -305,7 +307,7 @@ impl<T: Float> Winograd<T> {
                 unsafe { kernel(&tile) };
             }
             // SAFETY: the caller's promise.
-            unsafe { self.finish(group, of, tiles, m, bias, y) };
+            unsafe { self.finish(group, of, tiles, m, after, y) };
         });
     }
 
@@ -365,7 +367,7 @@ impl<T: Float> Winograd<T> {
         rows: Range<usize>,
         tiles: Range<usize>,
         m: &[T],
-        bias: *const T,
+        after: (*const T, bool),
         y: *mut T,
     ) {
         let [height, width] = self.output;
@@ -382,7 +384,8 @@ impl<T: Float> Winograd<T> {
                     channel: self.width(),
                     channels: rows.len(),
                     count,
-                    bias,
+                    bias: after.0,
+                    relu: after.1,
                     to: y.wrapping_add(image + 2 * ty * width + 2 * tx),
                     to_row: width,
                     to_channel: height * width,

@@ -147,6 +147,8 @@ pub(in crate::kernel::conv) struct TilesOut<T> {
     pub count: usize,
     /// What is added to each channel, or null.
     pub bias: *const T,
+    /// Whether ReLU follows.
+    pub relu: bool,
     /// The output's upper left pixel.
     pub to: *mut T,
     pub to_row: usize,
@@ -185,6 +187,7 @@ pub(in crate::kernel::conv) unsafe fn output<V: Pairs>(a: &TilesOut<V::Elem>) {
                 for (r, [m0, m1, m2, m3]) in rows.into_iter().enumerate().take(a.height) {
                     let even = m0.add(m1).add(m2).add(bias);
                     let odd = m1.sub(m2).sub(m3).add(bias);
+                    let (even, odd) = if a.relu { (even.relu(), odd.relu()) } else { (even, odd) };
                     let (low, high) = even.merge(odd);
                     let to = a.to.add(c * a.to_channel + r * a.to_row + 2 * j);
                     if pixels >= 2 * V::LANES {

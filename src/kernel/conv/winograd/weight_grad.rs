@@ -67,27 +67,64 @@ pub(in crate::kernel::conv) fn weight_grad<T: Float>(
     let each = POINTS * c.c_out * c.c_in;
     let apart = c.batch >= PARTS && PARTS * each * size_of::<T>() <= SUMS;
     let parts = if apart { PARTS } else { 1 };
-    let mut sums = Block::<T>::stale(parts * each);
+    // One block of tiles keeps its factors, so that the sums of some output channels after the others' do.
+    let one = !apart && job.blocks(0..c.batch).len() == 1;
+    let most = if one { (SUMS / 2 / (POINTS * c.c_in * size_of::<T>())).max(1) } else { c.c_out };
+    let mut sums = Block::<T>::stale(parts * POINTS * most.min(c.c_out) * c.c_in);
     for (group, dw) in dw.chunks_exact_mut(9 * c.c_out * c.c_in).enumerate() {
+        if one {
+            job.one_block(x, g, group, most, &mut sums, dw);
+            continue;
+        }
         let flop = c.batch as f64 * c.unit_flop() / (2.25 * parts as f64);
-        par::for_each_chunk_mut(
-            &mut sums,
-            each,
-            flop / T::family(isa()).rate / each as f64,
-            |part, sums| {
-                let images = c.batch * part / parts..c.batch * (part + 1) / parts;
-                job.part(x, g, group, images, sums);
-            },
-        );
-        par::for_each_chunk_mut(dw, 9 * c.c_in, parts as f64, |row, to| {
-            let sums = &sums[row * c.c_in..];
-            dispatch(Narrow { sums, point: c.c_out * c.c_in, parts, to });
+        let ns = flop / T::family(isa()).rate / each as f64;
+        par::for_each_chunk_mut(&mut sums, each, ns, |part, sums| {
+            let images = c.batch * part / parts..c.batch * (part + 1) / parts;
+            job.part(x, g, group, images, sums);
         });
+        narrow_rows(c, &sums, c.c_out * c.c_in, parts, dw);
     }
     true
 }
 
+/// `dw = Gᵀ dM G` of some output channels, from the sums of `parts`, whose points are `point` apart.
+fn narrow_rows<T: Float>(c: &Conv, sums: &[T], point: usize, parts: usize, dw: &mut [T]) {
+    par::for_each_chunk_mut(dw, 9 * c.c_in, parts as f64, |row, to| {
+        dispatch(Narrow { sums: &sums[row * c.c_in..], point, parts, to });
+    });
+}
+
 impl<T: Float> Job<'_, T> {
+    /// Writes the gradient of a group whose tiles are one block, `most` output channels at a time.
+    fn one_block(&self, x: &[T], g: &[T], group: usize, most: usize, sums: &mut [T], dw: &mut [T]) {
+        let c = self.c;
+        let blocks = self.blocks(0..c.batch);
+        let count = self.count(&blocks[0]);
+        with(&FACTORS, |scratch| {
+            let [first, second] = self.steps.map(|step| POINTS * count * step);
+            let (v, u) = scratch.get::<T>(first + second).split_at_mut(first);
+            self.transform(x, g, group, &blocks[0], count, [&mut *v, &mut *u]);
+            for (i, dw) in dw.chunks_mut(most * 9 * c.c_in).enumerate() {
+                let rows = dw.len() / (9 * c.c_in);
+                self.multiply(count, [v, &u[i * most..]], rows, sums, false);
+                narrow_rows(c, sums, rows * c.c_in, 1, dw);
+            }
+        });
+    }
+
+    /// The products of both factors, for so many output channels.
+    fn multiply(&self, count: usize, [v, u]: [&[T]; 2], rows: usize, sums: &mut [T], add: bool) {
+        let batch = Batch {
+            count: POINTS,
+            a: (count * self.steps[1]) as isize,
+            b: (count * self.steps[0]) as isize,
+            c: rows * self.c.c_in,
+        };
+        let (a, b) = (MatRef::cols(u, self.steps[1]), MatRef::rows(v, self.steps[0]));
+        let n = self.c.c_in;
+        gemm_batched(batch, rows, count, n, a, b, sums, n, add, Epilogue::NONE);
+    }
+
     /// Writes the products' sums over some images.
     fn part(&self, x: &[T], g: &[T], group: usize, images: Range<usize>, sums: &mut [T]) {
         let c = self.c;
@@ -100,15 +137,7 @@ impl<T: Float> Job<'_, T> {
             for (i, block) in blocks.iter().enumerate() {
                 let count = self.count(block);
                 self.transform(x, g, group, block, count, [&mut *v, &mut *u]);
-                let batch = Batch {
-                    count: POINTS,
-                    a: (count * self.steps[1]) as isize,
-                    b: (count * self.steps[0]) as isize,
-                    c: c.c_out * c.c_in,
-                };
-                let (a, b) = (MatRef::cols(u, self.steps[1]), MatRef::rows(v, self.steps[0]));
-                let (m, k, n) = (c.c_out, count, c.c_in);
-                gemm_batched(batch, m, k, n, a, b, sums, n, i > 0, Epilogue::NONE);
+                self.multiply(count, [v, u], c.c_out, sums, i > 0);
             }
         });
     }
@@ -241,7 +270,7 @@ impl View {
         assert!(image.len() >= self.channels * plane && to.len() >= self.len(8));
         let from = image.as_ptr().wrapping_add(self.rows[0] * self.size[1]);
         // SAFETY: these rows are inside each of the planes, and `to` has room for them and a register.
-        unsafe { transpose(isa(), count, from, 1, plane, self.channels, to.as_mut_ptr()) };
+        unsafe { transpose(isa(), count, from, plane, self.channels, to.as_mut_ptr()) };
         to[count * self.channels..].fill(T::ZERO);
     }
 
