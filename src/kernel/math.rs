@@ -21,6 +21,14 @@ pub trait VecMath: VecExp + Copy {
     fn vtanh<const FMA: bool>(self) -> Self;
     /// 1 / (1 + e^-x)
     fn vsigmoid<const FMA: bool>(self) -> Self;
+    /// The gates of an LSTM: the sigmoids of the first, the second and the last, and tanh of the third.
+    #[inline(always)]
+    fn vlstm<const FMA: bool>([i, f, g, o]: [Self; 4]) -> [Self; 4]
+    where
+        Self: Sized,
+    {
+        [i.vsigmoid::<FMA>(), f.vsigmoid::<FMA>(), g.vtanh::<FMA>(), o.vsigmoid::<FMA>()]
+    }
     /// erf x
     fn verf<const FMA: bool>(self) -> Self;
     /// x / (1 + e^-u) for a `u` of the sign of x: 0 at -∞.
@@ -191,6 +199,28 @@ impl VecMath for f32 {
         let m = (-2.0 * a).vexpm1_neg::<FMA>();
         // The sign last, so that -0 keeps its own.
         (m / (2.0 + m)).copysign(self)
+    }
+
+    #[inline(always)]
+    fn vlstm<const FMA: bool>([i, f, g, o]: [f32; 4]) -> [f32; 4] {
+        // The formulas of `vsigmoid` and `vtanh`. A division costs as much as all the rest of one of them, so the four share one: their denominators
+        // are between 1 and 2.
+        let e = |x: f32| (-x.abs()).vexp_neg::<FMA>();
+        let (ei, ef, eo) = (e(i), e(f), e(o));
+        let m = (-2.0 * at_most!(g.abs(), 9.1)).vexpm1_neg::<FMA>();
+        let (di, df, dg, d_o) = (1.0 + ei, 1.0 + ef, 2.0 + m, 1.0 + eo);
+        let (first, second) = (di * df, dg * d_o);
+        let inverse = 1.0 / (first * second);
+        let (first, second) = (inverse * second, inverse * first);
+        let sigmoid = |x: f32, e: f32, inverse: f32| {
+            at_most!(if x < 0.0 { e * inverse } else { inverse }, 1.0)
+        };
+        [
+            sigmoid(i, ei, first * df),
+            sigmoid(f, ef, first * di),
+            at_most!(-m * (second * d_o), 1.0).copysign(g),
+            sigmoid(o, eo, second * dg),
+        ]
     }
 
     #[inline(always)]

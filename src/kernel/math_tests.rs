@@ -39,6 +39,15 @@ fn close_to_double_precision_with_and_without_fma() {
                 limit("tanh", 2.5, e);
                 let e = worst(low, high, |x| x.vsigmoid::<$fma>(), sigmoid);
                 limit("sigmoid", 2.5, e);
+                for gate in 0..4 {
+                    let got = |x: f32| {
+                        let mut a = [0.3 * x, -0.7 * x, 0.2 * x, 0.9 * x];
+                        a[gate] = x;
+                        f32::vlstm::<$fma>(a)[gate]
+                    };
+                    let want = if gate == 2 { f64::tanh } else { sigmoid };
+                    limit("a gate", 5.5, worst(low, high, got, want));
+                }
                 let low = low.max(-87.0); // below, the sigmoid has few digits
                 let e = worst(low, high, |x| x.vgated::<$fma>(x), |x| x * sigmoid(x));
                 limit("x σ(x)", 3.0, e);

@@ -23,6 +23,7 @@ struct BackwardWay<'a, T: Float> {
     d_state: Shared<T>,
     d_cell: Shared<T>,
     d_projected: Shared<T>,
+    d_bias: Shared<T>,
     /// With a mask: the gradient before it, \[batch, state\].
     unmasked: Shared<T>,
     /// With a projection: the gradient before it, \[batch, hidden\].
@@ -60,6 +61,7 @@ pub(crate) fn backward<T: Float>(
                 d_state: Shared::new(d.d_state),
                 d_cell: Shared::new(d.d_cell),
                 d_projected: Shared::new(d.d_projected),
+                d_bias: Shared::new(d.d_bias),
                 unmasked: Shared { at: own, len: unmasked },
                 d_raw: Shared { at: own.wrapping_add(unmasked), len: d_raw },
                 gy,
@@ -85,6 +87,7 @@ impl<T: Float> BackwardWay<'_, T> {
         let (gates, kept) = (cell.gates() * hidden, cell.kept() * hidden);
         for s in (0..steps).rev() {
             let (t, old, new) = self.way.step(s);
+            let next = (s > 0).then(|| self.way.step(s - 1));
             let at = |block, width| part(block, batch, &rows, width);
             if let Some(projection) = self.projection {
                 for b in rows.clone() {
@@ -100,7 +103,7 @@ impl<T: Float> BackwardWay<'_, T> {
             let ns = NS * (cell.kept() * hidden) as f64;
             par::for_each_range(m, grain(hidden), ns, |r| {
                 let rows = rows.start + r.start..rows.start + r.end;
-                dispatch(BackwardRows { of: self, t, old, new, rows });
+                dispatch(BackwardRows { of: self, t, old, new, next, rows });
             });
             // SAFETY: rows of this part, of different arrays.
             unsafe {
@@ -165,16 +168,40 @@ struct BackwardRows<'a, T: Float> {
     t: usize,
     old: usize,
     new: usize,
+    /// The step that follows, if any.
+    next: Option<(usize, usize, usize)>,
     rows: Range<usize>,
+}
+
+impl<T: Float> BackwardRows<'_, T> {
+    /// What will be read after sequence `b`: a row of the sums, of the older states or cells, of the output's gradient.
+    ///
+    /// # Safety
+    /// As for the rows themselves.
+    #[inline(always)]
+    unsafe fn ahead(&self, b: usize) -> [&[T]; 3] {
+        let Sizes { cell, batch, hidden, .. } = self.of.way.sizes;
+        let (t, old, b) = match self.next {
+            _ if b + 1 < self.rows.end => (self.t, self.old, b + 1),
+            Some((t, old, _)) => (t, old, self.rows.start),
+            None => return [&[]; 3],
+        };
+        let older = if cell == Cell::Lstm { &self.of.cells } else { &self.of.states };
+        // SAFETY: rows of the same sequences that nobody writes now: another sequence's, or another step's.
+        unsafe {
+            let sums = self.of.sums.get(part(t, batch, &(b..b + 1), cell.kept() * hidden));
+            [sums, older.get(part(old, batch, &(b..b + 1), hidden)), self.of.gy(t, b)]
+        }
+    }
 }
 
 impl<T: Float> Kernel for BackwardRows<'_, T> {
     type Out = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let BackwardRows { of, t, old, new, rows } = self;
+        let BackwardRows { of, t, old, new, .. } = self;
         let Sizes { cell, batch, hidden, state, .. } = of.way.sizes;
-        for b in rows {
+        for b in self.rows.clone() {
             let at = |block, width| part(block, batch, &(b..b + 1), width);
             // SAFETY: whoever dispatches this vouches for these rows.
             let a = unsafe { of.sums.get_mut(at(t, cell.kept() * hidden)) };
@@ -194,13 +221,20 @@ impl<T: Float> Kernel for BackwardRows<'_, T> {
                         let y = of.states.get(at(new, state));
                         cell::plain_back::<T>(cell == Cell::Relu, a, y, d, gy);
                     }
-                    Cell::Gru => cell::gru_back::<T>(a, of.states.get(at(old, state)), d, gy),
+                    Cell::Gru => {
+                        let old = of.states.get(at(old, state));
+                        cell::gru_back::<T>(a, old, d, gy, self.ahead(b));
+                    }
                     Cell::Lstm => {
                         let (c_old, c) =
                             (of.cells.get(at(old, hidden)), of.cells.get(at(new, hidden)));
                         let dc = of.d_cell.get_mut(at(0, hidden));
-                        cell::lstm_back::<T, FMA>(a, c_old, c, d, gy, dc);
+                        cell::lstm_back::<T, FMA>(a, [c_old, c], [d, dc], gy, self.ahead(b));
                     }
+                }
+                if !of.d_bias.is_empty() {
+                    let sums = of.d_bias.get_mut(at(0, cell.kept() * hidden));
+                    sums.iter_mut().zip(a).for_each(|(sum, &mut a)| *sum += a);
                 }
             }
         }

@@ -16,40 +16,93 @@
 //!         h' = n + z (h - n)                        ds_n = dn r, dh = d z
 //! ```
 //!
+//! `ahead` are rows that the next sequence will read: its `a`, its older state or cell, its `gy`.
+//!
 //! The GRU's row holds n, r, z, `s_n` in this order: the first three are the gradients of the sums over the input, the last three those over the state.
 
-use super::lanes::{W, both, each, gates, load, store, three};
+use super::lanes::{At, W, chunks, each, gates, get, set, zeros};
 use crate::float::Float;
+
+// The formulas, number by number.
+
+#[inline(always)]
+fn tanh<T: Float, const FMA: bool>([a]: [T; 1]) -> [T; 1] {
+    [a.vtanh::<FMA>()]
+}
+
+/// A NaN stays one.
+#[inline(always)]
+fn relu<T: Float>([a]: [T; 1]) -> [T; 1] {
+    [if a < T::ZERO { T::ZERO } else { a }]
+}
+
+#[inline(always)]
+fn tanh_slope<T: Float>([dh, gy, y]: [T; 3]) -> [T; 1] {
+    [(dh + gy) * (T::ONE - y * y)]
+}
+
+#[inline(always)]
+fn relu_slope<T: Float>([dh, gy, y]: [T; 3]) -> [T; 1] {
+    [if y > T::ZERO { dh + gy } else { T::ZERO }]
+}
+
+/// The gates, the new cell, the new state.
+#[inline(always)]
+fn lstm_step<T: Float, const FMA: bool>([i, f, g, o, old]: [T; 5]) -> [T; 6] {
+    let [i, f, g, o] = T::vlstm::<FMA>([i, f, g, o]);
+    let c = f.vfma::<FMA>(old, i * g);
+    [i, f, g, o, c, o * c.vtanh::<FMA>()]
+}
+
+/// The gradients of the gates' sums and of the old cell.
+#[inline(always)]
+fn lstm_slope<T: Float, const FMA: bool>([i, f, g, o, old, c, dh, dc, gy]: [T; 9]) -> [T; 5] {
+    let (d, t) = (dh + gy, c.vtanh::<FMA>());
+    let e = dc + d * o * (T::ONE - t * t);
+    [
+        e * g * (i * (T::ONE - i)),
+        e * old * (f * (T::ONE - f)),
+        e * i * (T::ONE - g * g),
+        d * t * (o * (T::ONE - o)),
+        e * f,
+    ]
+}
+
+/// n, r, z and the new state.
+#[inline(always)]
+fn gru_step<T: Float, const FMA: bool>([n, r, z, s_r, s_z, s_n, old]: [T; 7]) -> [T; 4] {
+    let (r, z) = ((r + s_r).vsigmoid::<FMA>(), (z + s_z).vsigmoid::<FMA>());
+    let n = r.vfma::<FMA>(s_n, n).vtanh::<FMA>();
+    [n, r, z, z.vfma::<FMA>(old - n, n)]
+}
+
+/// The gradients of the kept row, and the direct part of the old state's.
+#[inline(always)]
+fn gru_slope<T: Float>([n, r, z, s_n, old, dh, gy]: [T; 7]) -> [T; 5] {
+    let d = dh + gy;
+    let dn = d * (T::ONE - z) * (T::ONE - n * n);
+    [dn, dn * s_n * (r * (T::ONE - r)), d * (old - n) * (z * (T::ONE - z)), dn * r, d * z]
+}
 
 /// A plain cell, forward: `h' = f(a)`.
 #[inline(always)]
-pub(super) fn plain<T: Float, const FMA: bool>(relu: bool, a: &[T], out: &mut [T]) {
-    for j in (0..out.len()).step_by(W) {
-        let a = load(a, j);
-        let y = if relu {
-            // A NaN stays one.
-            each(&a, |a| if a < T::ZERO { T::ZERO } else { a })
-        } else {
-            each(&a, |a| a.vtanh::<FMA>())
-        };
-        store(out, j, &y);
-    }
+pub(super) fn plain<T: Float, const FMA: bool>(is_relu: bool, a: &[T], out: &mut [T]) {
+    chunks!(out.len(), |at| {
+        let a = [at.load(a)];
+        let [y] = if is_relu { each!(a, relu) } else { each!(a, tanh::<T, FMA>) };
+        at.store(out, &y);
+    });
 }
 
 /// A plain cell, backward: `da` from the new state; `dh` becomes the (empty) direct part of the old state's gradient.
 #[inline(always)]
-pub(super) fn plain_back<T: Float>(relu: bool, da: &mut [T], new: &[T], dh: &mut [T], gy: &[T]) {
-    for j in (0..dh.len()).step_by(W) {
-        let d = both(&load(dh, j), &load(gy, j), |a, b| a + b);
-        let y = load(new, j);
-        let da_ = if relu {
-            both(&d, &y, |d, y| if y > T::ZERO { d } else { T::ZERO })
-        } else {
-            both(&d, &y, |d, y| d * (T::ONE - y * y))
-        };
-        store(da, j, &da_);
-        store(dh, j, &[T::ZERO; W]);
-    }
+pub(super) fn plain_back<T: Float>(is_relu: bool, da: &mut [T], new: &[T], dh: &mut [T], gy: &[T]) {
+    chunks!(dh.len(), |at| {
+        let x = [at.load(dh), at.load(gy), at.load(new)];
+        let [a] = if is_relu { each!(x, relu_slope) } else { each!(x, tanh_slope) };
+        at.store(da, &a);
+        at.store(dh, &[T::ZERO; W]);
+    });
 }
 
 /// LSTM, forward.
@@ -62,50 +115,41 @@ pub(super) fn lstm<T: Float, const FMA: bool>(
 ) {
     let h = out.len();
     let [ai, af, ag, ao] = gates::<T, 4>(a, h);
-    for j in (0..h).step_by(W) {
-        let i = each(&load(ai, j), |a| a.vsigmoid::<FMA>());
-        store(ai, j, &i);
-        let f = each(&load(af, j), |a| a.vsigmoid::<FMA>());
-        store(af, j, &f);
-        let g = each(&load(ag, j), |a| a.vtanh::<FMA>());
-        store(ag, j, &g);
-        let o = each(&load(ao, j), |a| a.vsigmoid::<FMA>());
-        store(ao, j, &o);
-        let ig = both(&i, &g, |i, g| i * g);
-        let c = three(&f, &load(old, j), &ig, |f, c, ig| f.vfma::<FMA>(c, ig));
-        store(cell, j, &c);
-        let t = each(&c, |c| c.vtanh::<FMA>());
-        store(out, j, &both(&o, &t, |o, t| o * t));
-    }
+    chunks!(h, |at| {
+        let x = [at.load(ai), at.load(af), at.load(ag), at.load(ao), at.load(old)];
+        let [i, f, g, o, c, y] = each!(x, lstm_step::<T, FMA>);
+        at.store(ai, &i);
+        at.store(af, &f);
+        at.store(ag, &g);
+        at.store(ao, &o);
+        at.store(cell, &c);
+        at.store(out, &y);
+    });
 }
 
 /// LSTM, backward; `dc` becomes the gradient of the old cell, `dh` the (empty) direct part of the old state's gradient.
 #[inline(always)]
 pub(super) fn lstm_back<T: Float, const FMA: bool>(
     a: &mut [T],
-    old: &[T],
-    cell: &[T],
-    dh: &mut [T],
+    [old, cell]: [&[T]; 2],
+    [dh, dc]: [&mut [T]; 2],
     gy: &[T],
-    dc: &mut [T],
+    ahead: [&[T]; 3],
 ) {
     let h = dh.len();
     let [ai, af, ag, ao] = gates::<T, 4>(a, h);
-    for j in (0..h).step_by(W) {
-        let d = both(&load(dh, j), &load(gy, j), |a, b| a + b);
-        store(dh, j, &[T::ZERO; W]);
-        let t = each(&load(cell, j), |c| c.vtanh::<FMA>());
-        let o = load(ao, j);
-        let dt = both(&d, &t, |d, t| d * t);
-        store(ao, j, &both(&dt, &o, |dt, o| dt * (o * (T::ONE - o))));
-        let through = three(&d, &o, &t, |d, o, t| d * o * (T::ONE - t * t));
-        let e = both(&load(dc, j), &through, |dc, e| dc + e);
-        let (i, f, g) = (load(ai, j), load(af, j), load(ag, j));
-        store(dc, j, &both(&e, &f, |e, f| e * f));
-        store(ai, j, &three(&e, &g, &i, |e, g, i| e * g * (i * (T::ONE - i))));
-        store(af, j, &three(&e, &load(old, j), &f, |e, c, f| e * c * (f * (T::ONE - f))));
-        store(ag, j, &three(&e, &i, &g, |e, i, g| e * i * (T::ONE - g * g)));
-    }
+    chunks!(h, |at| {
+        at.fetch(h, ahead);
+        let (i, f, g, o) = (at.load(ai), at.load(af), at.load(ag), at.load(ao));
+        let x = [i, f, g, o, at.load(old), at.load(cell), at.load(dh), at.load(dc), at.load(gy)];
+        let [i, f, g, o, e] = each!(x, lstm_slope::<T, FMA>);
+        at.store(ai, &i);
+        at.store(af, &f);
+        at.store(ag, &g);
+        at.store(ao, &o);
+        at.store(dc, &e);
+        at.store(dh, &[T::ZERO; W]);
+    });
 }
 
 /// GRU, forward; `s` are the sums over the old state: r, z, n.
@@ -113,35 +157,33 @@ pub(super) fn lstm_back<T: Float, const FMA: bool>(
 pub(super) fn gru<T: Float, const FMA: bool>(a: &mut [T], s: &[T], old: &[T], out: &mut [T]) {
     let h = out.len();
     let [an, ar, az, an_state] = gates::<T, 4>(a, h);
-    let (s_r, s_z, s_n) = (&s[..h], &s[h..2 * h], &s[2 * h..3 * h]);
-    for j in (0..h).step_by(W) {
-        let r = both(&load(ar, j), &load(s_r, j), |a, s| (a + s).vsigmoid::<FMA>());
-        store(ar, j, &r);
-        let z = both(&load(az, j), &load(s_z, j), |a, s| (a + s).vsigmoid::<FMA>());
-        store(az, j, &z);
-        let sn = load(s_n, j);
-        store(an_state, j, &sn);
-        let n = three(&r, &sn, &load(an, j), |r, s, a| r.vfma::<FMA>(s, a).vtanh::<FMA>());
-        store(an, j, &n);
-        let y = three(&z, &load(old, j), &n, |z, h, n| z.vfma::<FMA>(h - n, n));
-        store(out, j, &y);
-    }
+    let [s_r, s_z, s_n] = [&s[..h], &s[h..2 * h], &s[2 * h..3 * h]];
+    chunks!(h, |at| {
+        let (s_r, s_z, s_n) = (at.load(s_r), at.load(s_z), at.load(s_n));
+        let x = [at.load(an), at.load(ar), at.load(az), s_r, s_z, s_n, at.load(old)];
+        let [n, r, z, y] = each!(x, gru_step::<T, FMA>);
+        at.store(an, &n);
+        at.store(ar, &r);
+        at.store(az, &z);
+        at.store(an_state, &s_n);
+        at.store(out, &y);
+    });
 }
 
 /// GRU, backward; `dh` becomes the direct part of the old state's gradient, without what flows through the gates.
 #[inline(always)]
-pub(super) fn gru_back<T: Float>(a: &mut [T], old: &[T], dh: &mut [T], gy: &[T]) {
+pub(super) fn gru_back<T: Float>(a: &mut [T], old: &[T], dh: &mut [T], gy: &[T], ahead: [&[T]; 3]) {
     let h = dh.len();
     let [an, ar, az, an_state] = gates::<T, 4>(a, h);
-    for j in (0..h).step_by(W) {
-        let d = both(&load(dh, j), &load(gy, j), |a, b| a + b);
-        let (n, r, z, sn) = (load(an, j), load(ar, j), load(az, j), load(an_state, j));
-        store(dh, j, &both(&d, &z, |d, z| d * z));
-        let dn = three(&d, &z, &n, |d, z, n| d * (T::ONE - z) * (T::ONE - n * n));
-        store(an, j, &dn);
-        let from_new = both(&load(old, j), &n, |h, n| h - n);
-        store(az, j, &three(&d, &from_new, &z, |d, w, z| d * w * (z * (T::ONE - z))));
-        store(ar, j, &three(&dn, &sn, &r, |dn, s, r| dn * s * (r * (T::ONE - r))));
-        store(an_state, j, &both(&dn, &r, |dn, r| dn * r));
-    }
+    chunks!(h, |at| {
+        at.fetch(h, ahead);
+        let (n, r, z, s_n) = (at.load(an), at.load(ar), at.load(az), at.load(an_state));
+        let x = [n, r, z, s_n, at.load(old), at.load(dh), at.load(gy)];
+        let [n, r, z, s_n, d] = each!(x, gru_slope);
+        at.store(an, &n);
+        at.store(ar, &r);
+        at.store(az, &z);
+        at.store(an_state, &s_n);
+        at.store(dh, &d);
+    });
 }

@@ -148,6 +148,8 @@ pub(crate) struct Backward<'a, T: Float> {
     pub d_cell: &'a mut [T],
     /// With a projection: the gradients of all states, \[steps, batch, state\].
     pub d_projected: &'a mut [T],
+    /// In: zeros; out: the sums over time of the gradients of the sums, \[batch, kept\]. Empty if nobody asks.
+    pub d_bias: &'a mut [T],
 }
 
 /// An array that threads share, each for rows of its own.

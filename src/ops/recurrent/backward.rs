@@ -15,6 +15,7 @@ impl<T: Float> Recurrent<T> {
         k: &Kept<T>,
         x: &Tensor<T>,
         (sums, older, d_projected): (&[T], MatRef<'_, T>, &[T]),
+        d_bias: &[T],
         needs: &[bool],
         dx: Option<(&mut [T], &Tensor<T>, bool)>,
     ) -> SmallVec<[Option<Tensor<T>>; 5]> {
@@ -35,9 +36,10 @@ impl<T: Float> Recurrent<T> {
                 }
             })
         };
-        // Sums over steps and sequences as a product with ones: in blocks, and on several threads.
+        // Sums over sequences as a product with ones.
         let column_sums = |gate: usize, m: usize, out: &mut [T]| {
-            gemm(1, n, m, ones, from(gate), out, m, false, Epilogue::NONE);
+            let columns = MatRef::new(d_bias, gate * hidden, ld as isize, 1);
+            gemm(1, batch, m, ones, columns, out, m, false, Epilogue::NONE);
         };
         if let Some((out, w, more)) = dx {
             for (i, (at, r)) in blocks.iter().enumerate() {
@@ -120,7 +122,13 @@ impl<T: Float> Recurrent<T> {
         let kept_row = cell.kept() * hidden;
         let gates = cell.gates() * hidden;
         let mut d_projected: SmallVec<[Option<Tensor<T>>; 2]> = SmallVec::new();
-        for k in &mut kept {
+        let first_weight = 1 + self.h0 as usize + self.c0 as usize;
+        let needs_of = |d: usize| &needs[first_weight + d * self.arity()..];
+        let mut d_bias: SmallVec<[Option<Tensor<T>>; 2]> = SmallVec::new();
+        for (d, k) in kept.iter_mut().enumerate() {
+            let asked = self.biased && (needs_of(d)[2] || needs_of(d)[3]);
+            let room = asked.then(|| Tensor::build(&[batch, kept_row], |sums| sums.fill(T::ZERO)));
+            d_bias.push(room);
             // A plain cell's gradients need a place; the others' replace what was kept.
             k.sums.get_or_insert_with(|| Tensor::build(&[steps, batch, kept_row], |_| {}));
             let room = self.projected.then(|| Tensor::build(&[steps, batch, state], |_| {}));
@@ -134,8 +142,8 @@ impl<T: Float> Recurrent<T> {
                 .chunks_mut((batch * hidden).max(1));
             let mut ways: SmallVec<[kernel::Backward<'_, T>; 2]> = SmallVec::new();
             let weights = weights.chunks_exact(self.arity());
-            let all = kept.iter_mut().zip(&mut d_projected).zip(weights);
-            for (d, ((k, d_projected), w)) in all.enumerate() {
+            let all = kept.iter_mut().zip(&mut d_projected).zip(&mut d_bias).zip(weights);
+            for (d, (((k, d_projected), d_bias), w)) in all.enumerate() {
                 ways.push(kernel::Backward {
                     weight: Factor::new(steps, batch, gates, state, matrix(w[1])),
                     projection: self
@@ -148,16 +156,17 @@ impl<T: Float> Recurrent<T> {
                     d_state: d_states.next().unwrap_or(&mut []),
                     d_cell: d_cells.next().unwrap_or(&mut []),
                     d_projected: d_projected.as_mut().map_or(&mut [], Tensor::make_mut),
+                    d_bias: d_bias.as_mut().map_or(&mut [], Tensor::make_mut),
                 });
             }
             let gy = &g[places.y..places.h];
             kernel::backward(self.sizes, self.lengths.as_deref(), &mut ways, gy);
         }
         let mut dx = needs[0].then(|| Tensor::build(&[steps, batch, self.inputs], |_| {}));
-        let first_weight = 1 + self.h0 as usize + self.c0 as usize;
         let mut of_weights: SmallVec<[Option<Tensor<T>>; 12]> = SmallVec::new();
         let weights = weights.chunks_exact(self.arity());
-        for (d, ((k, projected), w)) in kept.iter().zip(&d_projected).zip(weights).enumerate() {
+        let all = kept.iter().zip(&d_projected).zip(&d_bias).zip(weights);
+        for (d, (((k, projected), d_bias), w)) in all.enumerate() {
             let sums = k.sums.as_ref().map_or(&[][..], elements);
             let states = k.states.as_ref().or(y.as_ref()).map_or(&[][..], elements);
             // The states before their steps, in the order of time.
@@ -167,8 +176,8 @@ impl<T: Float> Recurrent<T> {
             };
             let projected = projected.as_ref().map_or(&[][..], elements);
             let dx = dx.as_mut().map(|t| (t.make_mut(), w[0], d > 0));
-            let needs = &needs[first_weight + d * self.arity()..];
-            of_weights.extend(self.products(k, &x, (sums, older, projected), needs, dx));
+            let (needs, d_bias) = (needs_of(d), d_bias.as_ref().map_or(&[][..], elements));
+            of_weights.extend(self.products(k, &x, (sums, older, projected), d_bias, needs, dx));
         }
         let mut all = vec![dx];
         all.extend(self.h0.then_some(Some(d_state)));
