@@ -107,7 +107,7 @@ impl<T: Float> Pass<'_, T> {
             let mut tile = Tile { p: weights, ds, ld };
             for cols in blocks(keys, COLS) {
                 let keys = self.load_keys(kv, &cols, [kt, vt, k]);
-                self.tile(unit, &rows, &cols, keys, queries, &mut tile, Some(dq));
+                self.tile(unit, &rows, &cols, keys, queries, &mut tile, Some(dq), None);
             }
             put(sinks.q, unit, rows.start, dq, width, p.scale);
         });
@@ -146,7 +146,9 @@ impl<T: Float> Pass<'_, T> {
                         let delta = &delta[at..at + rows.len()];
                         let queries = self.load_queries(unit, &rows, delta, [q, g]);
                         let dq = sinks.q.map(|_| &mut dq[at * width..][..rows.len() * width]);
-                        self.tile(unit, &rows, &cols, keys, queries, &mut tile, dq);
+                        let first = cols.start == 0 && range.len() == p.size[1];
+                        let ahead = (first && p.fetches()).then_some(sinks);
+                        self.tile(unit, &rows, &cols, keys, queries, &mut tile, dq, ahead);
                         let more = unit > heads.start || rows.start > 0;
                         if sinks.v.is_some() {
                             let of = (&*tile.p, ld);
@@ -204,7 +206,16 @@ impl<T: Float> Pass<'_, T> {
         }
     }
 
-    /// Computes a tile strip by strip, and adds to the gradient of its queries.
+    /// Asks for a share of what the next unit reads, and of where the gradients of this one go.
+    fn fetch(&self, unit: usize, part: (usize, usize), sinks: Sinks<'_, T>) {
+        let (p, queries, value) = (self.p, self.p.size[0], self.p.width[1]);
+        p.fetch(unit + 1, part);
+        self.g.fetch(unit + 1, queries, value, part);
+        self.out.fetch(unit + 1, queries, value, part);
+        sinks.fetch(p, unit, part);
+    }
+
+    /// Computes a tile strip by strip, and adds to the gradient of its queries. Meanwhile fetches what comes `ahead`.
     #[allow(clippy::too_many_arguments)]
     fn tile(
         &self,
@@ -215,10 +226,15 @@ impl<T: Float> Pass<'_, T> {
         queries: Queries<'_, T>,
         tile: &mut Tile<'_, T>,
         mut dq: Option<&mut [T]>,
+        ahead: Option<Sinks<'_, T>>,
     ) {
         let Pass { p, strips, .. } = self;
         let ([width, value], ld) = (p.width, tile.ld);
         for strip in blocks(rows.len(), strips.rows()) {
+            if let Some(sinks) = ahead {
+                let at = (rows.start + strip.start) / strips.rows();
+                self.fetch(unit, (at, p.size[0].div_ceil(strips.rows())), sinks);
+            }
             let own = rows.start + strip.start..rows.start + strip.end;
             let (m, n) = (strip.len(), p.seen(&own, cols, strips.rows()));
             if n == 0 {

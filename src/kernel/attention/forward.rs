@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{COLS, Problem, Sink, blocks, gather, stride, with_buffers};
 use crate::float::Float;
 use crate::kernel::gemm::{Epilogue, MatRef, Strips, gemm};
+use crate::kernel::lanes::tree_of_16;
 use crate::kernel::par::{self, SyncPtr};
 use crate::kernel::simd::{Kernel, dispatch};
 use crate::kernel::softmax::{W, total};
@@ -26,6 +27,7 @@ pub(crate) fn forward<T: Float>(p: &Problem<'_, T>, out: Sink<'_, T>, lse: &mut 
     let threads = par::threads_here();
     let most = if threads == 1 || p.units() >= 4 * threads { PART } else { SHORT_PART };
     let parts = queries.div_ceil(most);
+    let units = if parts == 1 && p.fetches() { p.units() } else { 0 };
     let lse = SyncPtr(lse.as_mut_ptr());
     par::for_each(p.units() * parts, 2.0 * p.ns(queries.min(most)) + 100.0, |i| {
         let (unit, start) = (i / parts, i % parts * most);
@@ -34,15 +36,17 @@ pub(crate) fn forward<T: Float>(p: &Problem<'_, T>, out: Sink<'_, T>, lse: &mut 
         let lse = unsafe {
             std::slice::from_raw_parts_mut(lse.get().add(unit * queries + start), rows.len())
         };
-        block(p, unit, rows, out, lse);
+        let next = Some(unit + 1).filter(|&next| next < units);
+        block(p, unit, rows, next, out, lse);
     });
 }
 
-/// The output of a block of queries.
+/// The output of a block of queries; meanwhile, the unit that is computed next is fetched.
 fn block<T: Float>(
     p: &Problem<'_, T>,
     unit: usize,
     rows: Range<usize>,
+    next: Option<usize>,
     out: Sink<'_, T>,
     lse: &mut [T],
 ) {
@@ -67,6 +71,11 @@ fn block<T: Float>(
                 let seen = p.seen(&queries, &cols, step);
                 if seen == 0 {
                     continue;
+                }
+                if let Some(next) = next.filter(|_| first) {
+                    let part = (strip.start / step, n.div_ceil(step));
+                    p.fetch(next, part);
+                    out.fetch(unit, n, value, part);
                 }
                 let m = strip.len();
                 let q = p.q.from(unit, queries.start);
@@ -161,28 +170,14 @@ fn shift<T: Float>(max: T) -> T {
 #[inline(always)]
 fn largest<T: Float>(chunks: &[[T; W]]) -> T {
     let larger = |a: T, x: T| if x > a { x } else { a };
-    // Four side by side, so that no comparison waits for the one before.
-    let mut acc = [[T::neg_infinity(); W]; 4];
-    let (fours, rest) = chunks.as_chunks::<4>();
-    for four in fours {
-        for (acc, chunk) in acc.iter_mut().zip(four) {
-            for (a, &x) in acc.iter_mut().zip(chunk) {
-                *a = larger(*a, x);
-            }
-        }
-    }
-    let [mut acc, others @ ..] = acc;
-    for chunk in rest.iter().chain(&others) {
+    // One after the other: it is other rows that fill the time in which a comparison waits for the one before.
+    let mut acc = [T::neg_infinity(); W];
+    for chunk in chunks {
         for (a, &x) in acc.iter_mut().zip(chunk) {
             *a = larger(*a, x);
         }
     }
-    for half in [8, 4, 2, 1] {
-        for j in 0..half {
-            acc[j] = larger(acc[j], acc[j + half]);
-        }
-    }
-    acc[0]
+    tree_of_16(acc, larger)
 }
 
 /// x = e^(x-m) where no x is above m; returns the sum.

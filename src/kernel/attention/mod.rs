@@ -27,6 +27,7 @@
 #![allow(unsafe_code)]
 
 mod backward;
+mod fetch;
 mod forward;
 
 use std::cell::Cell;
@@ -196,8 +197,9 @@ impl<T: Float> Problem<'_, T> {
     #[inline(always)]
     fn mask(&self, unit: usize, row: usize, cols: &Range<usize>, s: &mut [T]) {
         let hidden = T::neg_infinity();
-        let (s, rest) = s[..cols.len().next_multiple_of(W)].split_at_mut(cols.len());
+        let all = &mut s[..cols.len().next_multiple_of(W)];
         for mask in &self.masks {
+            let s = &mut all[..cols.len()];
             match mask {
                 Mask::Allow(mask) => match mask.row(unit, row, cols) {
                     Row::Same(true) => {}
@@ -218,13 +220,17 @@ impl<T: Float> Problem<'_, T> {
                 },
             }
         }
-        if let Some(offset) = self.causal {
-            let seen = (row + offset + 1).saturating_sub(cols.start);
-            if seen < s.len() {
-                s[seen..].fill(hidden);
+        let seen = self.causal.map_or(cols.len(), |offset| {
+            (row + offset + 1).saturating_sub(cols.start).min(cols.len())
+        });
+        // What is hidden by whole chunks: the few numbers that it may be would be a loop of their own.
+        let chunks = all.as_chunks_mut::<W>().0.iter_mut().enumerate();
+        for (i, chunk) in chunks.skip(seen / W) {
+            let first = seen.saturating_sub(i * W) as u32;
+            for (j, x) in (0..).zip(chunk) {
+                *x = if j < first { *x } else { hidden };
             }
         }
-        rest.fill(hidden);
     }
 
     /// The number of a weight in the whole tensor of weights.
