@@ -1,7 +1,9 @@
 //! The affine map: y = x·Wᵀ + b, for x \[.., k\], W \[n, k\], b \[n\], y \[.., n\].
 //!
 //! Backward, with all leading axes taken as one of size m: dx = g·W, dW = gᵀ·x, db = the column sums of g.
-//! Each is one matrix product that takes its operands at their strides; the bias is added where the product is written.
+//! Each is one matrix product that takes its operands at their strides; the bias is added where the product is written. Where leading axes
+//! were swapped (sequences first, while a recurrent layer works step by step) the rows are taken in the order of memory, and the output
+//! and the gradient of x are laid out as x is: nothing is copied to bring rows into an order that no sum needs.
 
 use crate::autograd::{OpMany, apply_array};
 use crate::error::{Error, Result};
@@ -47,6 +49,45 @@ impl Linear {
     }
 }
 
+impl Linear {
+    /// The output for rows of x.
+    fn compute<T: Float>(
+        &self,
+        rows: &Tensor<T>,
+        x: &[&Tensor<T>],
+        Sizes { m, k, n }: Sizes,
+    ) -> Result<Tensor<T>> {
+        let mut shape: Dims = crate::tensor::short(rows.shape());
+        if let Some(last) = shape.last_mut() {
+            *last = n;
+        }
+        let mut copies = [None, None];
+        let [rows_copy, bias_copy] = &mut copies;
+        let rows = flat(rows, m, k, rows_copy);
+        let bias = match x.get(2) {
+            None => Bias::None,
+            Some(b) => Bias::Col(b.elements(bias_copy)),
+        };
+        Tensor::try_build(self.name, &shape, |out| {
+            gemm(m, k, n, rows, matrix(x[1]).t(), out, n, false, Epilogue { bias, relu: false });
+        })
+    }
+}
+
+/// The order of the axes in memory, if rows can be taken in that order but not in that of the axes.
+fn swapped<T: Float>(x: &Tensor<T>, &Sizes { m, k, .. }: &Sizes) -> Option<Dims> {
+    let l = x.layout();
+    if l.is_dense() || l.reshape(&[m, k]).is_some() {
+        return None;
+    }
+    let axes = l.memory_order();
+    l.permute(&axes).reshape(&[m, k]).map(|_| axes)
+}
+
+fn permuted<T: Float>(x: &Tensor<T>, axes: &[usize]) -> Tensor<T> {
+    x.with_layout(x.layout().permute(axes))
+}
+
 /// A shape of which only the last axis matters.
 fn last_axis(shape: &[usize]) -> String {
     match shape {
@@ -65,21 +106,14 @@ impl<T: Float> OpMany<T> for Linear {
     }
 
     fn forward(&self, x: &[&Tensor<T>]) -> Result<(Tensor<T>, Self::Saved)> {
-        let Sizes { m, k, n } = self.check(x)?;
-        let mut copies = [None, None];
-        let [rows, bias_copy] = &mut copies;
-        let rows = flat(x[0], m, k, rows);
-        let bias = match x.get(2) {
-            None => Bias::None,
-            Some(b) => Bias::Col(b.elements(bias_copy)),
+        let sizes = self.check(x)?;
+        let y = match swapped(x[0], &sizes) {
+            None => self.compute(x[0], x, sizes)?,
+            Some(axes) => {
+                let y = self.compute(&permuted(x[0], &axes), x, sizes)?;
+                y.with_layout(y.layout().permute_back(&axes))
+            }
         };
-        let mut shape: Dims = crate::tensor::short(x[0].shape());
-        if let Some(last) = shape.last_mut() {
-            *last = n;
-        }
-        let y = Tensor::try_build(self.name, &shape, |out| {
-            gemm(m, k, n, rows, matrix(x[1]).t(), out, n, false, Epilogue { bias, relu: false });
-        })?;
         Ok((y, (x[0].clone(), x[1].clone())))
     }
 
@@ -91,6 +125,12 @@ impl<T: Float> OpMany<T> for Linear {
     ) -> Result<Self::Gradients> {
         let (n, k) = (weight.shape()[0], weight.shape()[1]);
         let m = x.shape()[..x.rank() - 1].iter().product();
+        if let Some(axes) = swapped(&x, &Sizes { m, k, n }) {
+            let (x, g) = (permuted(&x, &axes), permuted(&g, &axes));
+            let mut d = self.vjp((x, weight), g, needs)?;
+            d[0] = d[0].take().map(|dx| dx.with_layout(dx.layout().permute_back(&axes)));
+            return Ok(d);
+        }
         let mut copies = [None, None];
         let [g_copy, x_copy] = &mut copies;
         let rows = flat(&g, m, n, g_copy);
@@ -288,6 +328,30 @@ mod tests {
         let (wl, bl) = (tape.leaf(&w), tape.leaf(&b));
         let grads = x.linear(&wl, Some(&bl)).unwrap().backward_with(&g).unwrap();
         assert_eq!(grads.wrt(&bl).unwrap().to_vec(), [5.0; 4]);
+    }
+
+    #[test]
+    fn swapped_axes_stay_as_they_lie() {
+        let (w, b, g) = (random(&[4, 3], 2), random(&[4], 3), random(&[2, 5, 4], 4));
+        let swapped = random(&[5, 2, 3], 1).permute([1, 0, 2]).unwrap();
+        let all = |x: &Tensor<f64>| {
+            let tape = Tape::new(0);
+            let [x, w, b] = [x, &w, &b].map(|t| tape.leaf(t));
+            let y = x.linear(&w, Some(&b)).unwrap();
+            let d = y.backward_with(&g).unwrap();
+            let [dx, dw, db] = [&x, &w, &b].map(|t| d.wrt(t).unwrap().clone());
+            [y.detach(), dx, dw, db]
+        };
+        let (got, want) = (all(&swapped), all(&swapped.copy()));
+        for (got, want) in got.iter().zip(&want) {
+            assert_eq!(got.shape(), want.shape());
+            for (got, want) in got.to_vec().iter().zip(want.to_vec()) {
+                assert!((got - want).abs() < 1e-12);
+            }
+        }
+        for t in &got[..2] {
+            assert!(t.permute([1, 0, 2]).unwrap().as_slice().is_some());
+        }
     }
 
     #[test]

@@ -216,18 +216,29 @@ impl Layout {
         }
     }
 
+    /// What [`permute`](Self::permute) made this of.
+    pub(crate) fn permute_back(&self, axes: &[usize]) -> Layout {
+        let mut back: Dims = SmallVec::from_elem(0, axes.len());
+        axes.iter().enumerate().for_each(|(i, &a)| back[a] = i);
+        self.permute(&back)
+    }
+
     /// A layout without gaps for a new tensor of this shape whose axes, but for the last, follow each other in memory as they do here. What comes
     /// from a tensor whose axes were swapped can then be swapped back and reshaped without a copy.
     pub(crate) fn order_for(&self, shape: &[usize]) -> Layout {
         debug_assert_eq!(shape.len(), self.rank());
-        let mut order: Dims = (0..shape.len()).collect();
+        let order = self.memory_order();
+        let memory: Dims = order.iter().map(|&a| shape[a]).collect();
+        Layout::dense(&memory).permute_back(&order)
+    }
+
+    /// The axes, but for the last, in the order in which they follow each other in memory, and then the last.
+    pub(crate) fn memory_order(&self) -> Dims {
+        let mut order: Dims = (0..self.rank()).collect();
         if let Some((_, axes)) = order.split_last_mut() {
             axes.sort_by_key(|&a| std::cmp::Reverse(self.strides[a].unsigned_abs()));
         }
-        let memory: Dims = order.iter().map(|&a| shape[a]).collect();
-        let mut back: Dims = SmallVec::from_elem(0, shape.len());
-        order.iter().enumerate().for_each(|(i, &a)| back[a] = i);
-        Layout::dense(&memory).permute(&back)
+        order
     }
 
     /// Elements `start`, `start + step`, … (`count` of them) of one axis; the caller has checked that they exist.
