@@ -7,6 +7,7 @@
 mod block;
 mod create;
 mod display;
+mod huge;
 mod layout;
 mod lent;
 mod link;

@@ -10,15 +10,17 @@
 //! grows by that block, up to twice the highest amount. So a program that repeats itself soon asks the system for nothing,
 //! and one whose sizes wander does not pile up memory. What does not fit goes back to the system, largest blocks first.
 //!
-//! Memory comes zeroed from the system and is handed out again as it was left, so every byte of a block is initialised, but
+//! Memory is zeroed when it comes from the system and is handed out again as it was left, so every byte of a block is initialised, but
 //! its value means nothing.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, dealloc};
 use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::huge;
 
 /// Alignment of every block: a cache line, and a whole AVX-512 register.
 pub(crate) const ALIGN: usize = 64;
@@ -172,9 +174,9 @@ thread_local! {
 /// Gives a kept block back to the system.
 fn free_to_system(p: Ptr, size: usize) {
     ACCOUNT.add(0, -(size as isize));
-    // SAFETY: the block came from `alloc_zeroed` with this size (the class fixes it) and this alignment, and
-    // `p` was its only owner.
-    unsafe { dealloc(p.0.as_ptr(), Layout::from_size_align_unchecked(size, ALIGN)) }
+    let Some(layout) = layout(size) else { unreachable!("the block was allocated") };
+    // SAFETY: the block came from `alloc` with this layout (the class fixes it), and `p` was its only owner.
+    unsafe { dealloc(p.0.as_ptr(), layout) }
 }
 
 /// A block of at least `bytes` bytes, all initialised with unspecified values; its class goes back to [`give`].
@@ -214,9 +216,17 @@ fn fresh(class: usize, size: usize) -> Option<NonNull<u8>> {
         trim(&mut shared, size);
     }
     FRESH.fetch_add(1, Relaxed);
-    let layout = Layout::from_size_align(size, ALIGN).ok()?;
-    // SAFETY: `layout` has a non-zero size, since classes begin at ALIGN bytes.
-    NonNull::new(unsafe { alloc_zeroed(layout) })
+    // SAFETY: the layout has a non-zero size, since classes begin at ALIGN bytes.
+    let block = NonNull::new(unsafe { alloc(layout(size)?) })?;
+    huge::ask_for(block, size);
+    // SAFETY: `alloc` gave `size` bytes, which nobody else knows of.
+    unsafe { block.write_bytes(0, size) };
+    Some(block)
+}
+
+/// How a block of a class's size is allocated.
+fn layout(size: usize) -> Option<Layout> {
+    Layout::from_size_align(size, huge::alignment(size, ALIGN)).ok()
 }
 
 /// Gives kept large blocks back until `more` new bytes fit under the bound, the largest first.
