@@ -1,34 +1,82 @@
 //! Rows of a table by number, and the way back.
 
 use super::par;
-use super::simd::{Kernel, dispatch};
+use super::simd::{Kernel, dispatch, prefetch};
+use crate::element::Element;
 use crate::float::Float;
 
 /// Elements that make a part of their own.
 const PART: usize = 1 << 14;
+/// Elements at the beginning of a row that are asked for ahead.
+const BEGINNING: usize = 128;
 /// At most so many parts of the table look through the ids.
 const MAX_PARTS: usize = 16;
 
-/// Row `ids[k]` of `table`, of `width` elements each, as row `k` of `out`; zeros for the id `skip`.
-pub(crate) fn gather<T: Float>(
+/// Row `ids[k]` of `table`, of `width` elements each, as row `k` of `out`; zeros for the id `skip`. Of several tables of `size` rows one after the
+/// other, these rows of each.
+pub(crate) fn gather<T: Element>(
     table: &[T],
-    width: usize,
+    [size, width]: [usize; 2],
     ids: &[usize],
     skip: Option<usize>,
     out: &mut [T],
 ) {
-    if width == 0 {
+    if out.is_empty() {
         return;
     }
     let rows = (PART / width).max(1);
-    par::for_each_chunk_mut(out, rows * width, 0.2, |i, out| {
-        for (&id, out) in ids[i * rows..].iter().zip(out.chunks_exact_mut(width)) {
-            match Some(id) == skip {
-                true => out.fill(T::ZERO),
-                false => out.copy_from_slice(&table[id * width..][..width]),
+    par::for_each_chunk_mut(out, rows * width, 0.2, |i, mut out| {
+        let mut at = i * rows;
+        while !out.is_empty() {
+            let (number, first) = (at / ids.len(), at % ids.len());
+            let count = (ids.len() - first).min(out.len() / width);
+            let (now, rest) = out.split_at_mut(count * width);
+            let table = &table[number * size * width..][..size * width];
+            let ids = &ids[first..first + count];
+            match width {
+                1 => dispatch(Numbers { table, ids, skip, out: now }),
+                _ => gather_rows(table, ids, skip, width, now),
             }
+            (at, out) = (at + count, rest);
         }
     });
+}
+
+fn gather_rows<T: Element>(
+    table: &[T],
+    ids: &[usize],
+    skip: Option<usize>,
+    width: usize,
+    out: &mut [T],
+) {
+    for (k, (&id, out)) in ids.iter().zip(out.chunks_exact_mut(width)).enumerate() {
+        // The processor finds out only after some lines that a new row is being read; the first ones are asked for beforehand.
+        if let Some(next) = ids.get(k + 1) {
+            prefetch(table, next * width, BEGINNING.min(width));
+        }
+        match Some(id) == skip {
+            true => out.fill(T::ZERO),
+            false => out.copy_from_slice(&table[id * width..][..width]),
+        }
+    }
+}
+
+/// Rows of one number.
+struct Numbers<'a, T> {
+    table: &'a [T],
+    ids: &'a [usize],
+    skip: Option<usize>,
+    out: &'a mut [T],
+}
+
+impl<T: Element> Kernel for Numbers<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (o, &id) in self.out.iter_mut().zip(self.ids) {
+            *o = if Some(id) == self.skip { T::ZERO } else { self.table[id] };
+        }
+    }
 }
 
 struct AddRows<'a, T> {

@@ -39,7 +39,7 @@ impl<T: Float> Op<T, 1> for Gather {
         let w = w.dense();
         let skip = self.padding.filter(|_| self.blank);
         let y = Tensor::try_build(self.name, &shape, |out| {
-            kernel::gather(w.as_slice().unwrap_or(&[]), self.table[1], &self.ids, skip, out);
+            kernel::gather(w.as_slice().unwrap_or(&[]), self.table, &self.ids, skip, out);
         })?;
         Ok((y, ()))
     }
@@ -99,20 +99,19 @@ fn position(shape: &[usize], mut i: usize) -> Dims {
 
 /// The ids as numbers of rows, checked. Unlike axes they do not count from the end: a negative id is a mistake in the data.
 pub(crate) fn checked(op: &'static str, ids: &Tensor<i64>, rows: usize) -> Result<Arc<[usize]>> {
-    ids.iter()
-        .enumerate()
-        .map(|(i, id)| match usize::try_from(id) {
-            Ok(row) if row < rows => Ok(row),
-            _ => {
-                let at = position(ids.shape(), i);
-                let what = match at.is_empty() {
-                    true => "the vocabulary".to_string(),
-                    false => format!("the vocabulary (the id at {:?})", &at[..]),
-                };
-                Err(Error::Index { op, index: id, what, size: rows })
-            }
-        })
-        .collect()
+    let dense = ids.dense();
+    let values = dense.as_slice().unwrap_or(&[]);
+    // Without a branch, so that the loop is vectors; the place is looked for only when there is a mistake.
+    if values.iter().fold(true, |all, &id| all & ((id as u64) < rows as u64)) {
+        return Ok(values.iter().map(|&id| id as usize).collect());
+    }
+    let wrong = values.iter().position(|&id| id as u64 >= rows as u64).unwrap_or(0);
+    let at = position(ids.shape(), wrong);
+    let what = match at.is_empty() {
+        true => "the vocabulary".to_string(),
+        false => format!("the vocabulary (the id at {:?})", &at[..]),
+    };
+    Err(Error::Index { op, index: values[wrong], what, size: rows })
 }
 
 /// A padding index as a row; negative ones count from the end.

@@ -4,6 +4,7 @@ use crate::autograd::{Op, apply};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::kernel::embedding;
 use crate::ops::float_only::record_if_float;
 use crate::tensor::{Dims, Layout, Tensor, axis};
 
@@ -14,16 +15,15 @@ pub(super) fn checked(
     along: usize,
     size: usize,
 ) -> Result<Vec<usize>> {
-    index
-        .iter()
-        .map(|i| {
-            let j = if i < 0 { i.saturating_add(size as i64) } else { i };
-            if j < 0 || j >= size as i64 {
-                return Err(Error::Index { op, index: i, what: format!("axis {along}"), size });
-            }
-            Ok(j as usize)
-        })
-        .collect()
+    let dense = index.dense();
+    let place = |&i: &i64| {
+        let j = if i < 0 { i.saturating_add(size as i64) } else { i };
+        if j < 0 || j >= size as i64 {
+            return Err(Error::Index { op, index: i, what: format!("axis {along}"), size });
+        }
+        Ok(j as usize)
+    };
+    dense.as_slice().unwrap_or(&[]).iter().map(place).collect()
 }
 
 /// Whole slices along an axis: y[.., k, ..] = x[.., rows[k], ..]; backward: add g's slices to their rows.
@@ -46,18 +46,9 @@ impl Select {
         shape[self.axis] = self.rows.len();
         let x = x.dense();
         let x = x.as_slice().unwrap_or(&[]);
-        let (outer, size, run) = self.parts();
+        let (_, size, run) = self.parts();
         Tensor::try_build("index_select", &shape, |out| {
-            if run == 0 {
-                return;
-            }
-            let mut chunks = out.chunks_mut(run);
-            for o in 0..outer {
-                for (&r, out) in self.rows.iter().zip(&mut chunks) {
-                    let at = (o * size + r) * run;
-                    out.copy_from_slice(&x[at..at + run]);
-                }
-            }
+            embedding::gather(x, [size, run], &self.rows, None, out);
         })
     }
 
@@ -65,18 +56,14 @@ impl Select {
     fn add_back<T: Float>(&self, g: &Tensor<T>) -> Tensor<T> {
         let g = g.dense();
         let g = g.as_slice().unwrap_or(&[]);
-        let (outer, size, run) = self.parts();
+        let (_, size, run) = self.parts();
+        let width = self.rows.len() * run;
         Tensor::build(&self.from, |out| {
-            out.fill(T::ZERO);
-            if run == 0 {
-                return;
+            if width == 0 || size == 0 {
+                return out.fill(T::ZERO);
             }
-            let mut chunks = g.chunks(run);
-            for o in 0..outer {
-                for (&r, g) in self.rows.iter().zip(&mut chunks) {
-                    let at = (o * size + r) * run;
-                    out[at..at + run].iter_mut().zip(g).for_each(|(o, &g)| *o += g);
-                }
+            for (out, g) in out.chunks_mut(size * run).zip(g.chunks(width)) {
+                embedding::add_rows(g, run, &self.rows, None, out);
             }
         })
     }
