@@ -10,9 +10,10 @@
 //! For a label t, smoothing s and weights w of C classes, q_c = s/C w_c, and (1-s) w_t more at c = t. The forward pass reads the logits
 //! once from memory and keeps L of each row; the backward pass reads them once and writes the gradient. No distribution is stored.
 
+use super::chunks::row_map;
 use super::par;
 use super::simd::{Kernel, dispatch};
-use super::softmax::{grain, row_log_sum_exp, row_map};
+use super::softmax::{grain, row_log_sum_exp};
 use crate::float::Float;
 
 /// What the rows are compared with.
@@ -105,7 +106,7 @@ impl<T: Float> Kernel for Forward<'_, T> {
                 *out = [T::ZERO; 2];
                 continue;
             }
-            let l = row_log_sum_exp::<T, FMA>(x);
+            let l = row_log_sum_exp::<T, FMA>(&self.x[i * n..], n);
             let loss = match s.target {
                 Target::Labels(labels) => {
                     let t = labels[row] as usize;
@@ -163,12 +164,14 @@ impl<T: Float, G: Fn(usize) -> T> Kernel for Backward<'_, T, G> {
         let n = s.classes;
         let smooth = s.smoothing > T::ZERO;
         let weight_sum = if smooth { s.weight_sum() } else { T::ZERO };
-        for (i, out) in self.out.chunks_exact_mut(n).enumerate() {
-            let x = &self.x[i * n..][..n];
+        for i in 0..self.out.len() / n {
+            let (x, out) = (&self.x[i * n..], &mut self.out[i * n..]);
             let row = self.first + i;
             let l = self.stats[i][0];
             match s.target {
-                Target::Labels(labels) if labels[row] == IGNORED => out.fill(T::ZERO),
+                Target::Labels(labels) if labels[row] == IGNORED => {
+                    out[..n].fill(T::ZERO);
+                }
                 Target::Labels(labels) => {
                     let g = (self.g)(row);
                     let t = labels[row] as usize;
@@ -177,14 +180,14 @@ impl<T: Float, G: Fn(usize) -> T> Kernel for Backward<'_, T, G> {
                     if smooth {
                         let b = g * s.share();
                         if s.weights.is_empty() {
-                            row_map(x, x, out, |x, _| a * (x - l).vexp_neg::<FMA>() - b);
+                            row_map(x, x, n, out, |x, _| a * (x - l).vexp_neg::<FMA>() - b);
                         } else {
-                            row_map(x, s.weights, out, |x, w| {
+                            row_map(x, s.weights, n, out, |x, w| {
                                 a * (x - l).vexp_neg::<FMA>() - b * w
                             });
                         }
                     } else {
-                        row_map(x, x, out, |x, _| a * (x - l).vexp_neg::<FMA>());
+                        row_map(x, x, n, out, |x, _| a * (x - l).vexp_neg::<FMA>());
                     }
                     out[t] -= g * own;
                 }
@@ -192,7 +195,7 @@ impl<T: Float, G: Fn(usize) -> T> Kernel for Backward<'_, T, G> {
                     let g = (self.g)(row);
                     let p = &p[row * n..][..n];
                     let a = g * s.sum_over(p, |_, q| q);
-                    row_map(x, x, out, |x, _| a * (x - l).vexp_neg::<FMA>());
+                    row_map(x, x, n, out, |x, _| a * (x - l).vexp_neg::<FMA>());
                     s.sum_over(p, |c, q| {
                         out[c] -= g * q;
                         T::ZERO

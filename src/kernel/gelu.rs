@@ -15,9 +15,9 @@
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
+use super::chunks::{W, padded};
 use super::math::{VecMath, phi};
 use super::simd::{Isa, isa};
-use super::softmax::{W, padded};
 
 /// Numbers whose magnitude rounds to one of the table.
 const NEAR: f32 = 31.5 / 8.0;
@@ -74,7 +74,7 @@ unsafe fn run(x: &[f32], out: &mut [f32], table: &Table) {
     }
     if !out_tail.is_empty() {
         let mut y = [0.0; W];
-        chunk(&padded(x_tail, 0.0), &mut y, &table);
+        chunk(&padded(x_tail, x_tail.len(), 0.0), &mut y, &table);
         out_tail.copy_from_slice(&y[..out_tail.len()]);
     }
 }

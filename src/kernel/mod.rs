@@ -3,6 +3,7 @@
 pub(crate) mod attention;
 #[doc(hidden)]
 pub mod bench_api;
+mod chunks;
 mod claims;
 pub(crate) mod conv;
 pub(crate) mod copy;
@@ -30,6 +31,7 @@ pub(crate) mod resample;
 pub(crate) mod rotary;
 pub(crate) mod simd;
 pub(crate) mod softmax;
+pub(crate) mod softmax_columns;
 mod source;
 pub(crate) mod update;
 pub(crate) mod vector;

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::chunks::{W, total};
 use super::map::{Map, Zip};
 use super::par;
 use super::simd::{Kernel, dispatch};
-use super::softmax::{W, total};
 use crate::element::Element;
 use crate::float::Float;
 use crate::tensor::Block;

@@ -14,7 +14,8 @@
 
 use smallvec::SmallVec;
 
-use super::lanes::{tree_of, tree_of_8};
+use super::chunks::{W, for_chunks};
+use super::lanes::{tree_of, tree_of_8, tree_of_16};
 use super::par;
 use super::simd::{Kernel, dispatch, prefetch};
 use crate::element::Num;
@@ -32,6 +33,11 @@ pub(crate) trait Fold<T: Num>: Copy + Sync {
     fn step(self, acc: T, x: T) -> T;
     /// Two partial results.
     fn merge(self, a: T, b: T) -> T;
+    /// An element that changes no fold that has seen `first`.
+    #[inline(always)]
+    fn nothing(self, first: T) -> T {
+        self.start(first)
+    }
 }
 
 macro_rules! fold {
@@ -103,6 +109,10 @@ impl<T: Num> Fold<T> for SquaresAround<T> {
         acc.plus(d.times(d))
     }
     #[inline(always)]
+    fn nothing(self, _: T) -> T {
+        self.0
+    }
+    #[inline(always)]
     fn merge(self, a: T, b: T) -> T {
         a.plus(b)
     }
@@ -135,6 +145,8 @@ impl<T: Num, F: Fold<T>> Fold<T> for Merge<F> {
 const LANES: usize = 64;
 /// Elements folded in lanes before they become a leaf of the binary tree.
 const BLOCK: usize = 2048;
+/// Below this length, runs are folded chunk by chunk; neighbouring runs fill the time that an addition takes.
+const SHORT: usize = 256;
 /// Elements of one run that make a part of their own.
 const PART: usize = 1 << 16;
 /// Columns folded at a time; their partial results stay in the first-level cache.
@@ -308,9 +320,24 @@ impl<T: Num, F: Fold<T>> Kernel for Rows<'_, T, F> {
             let at = (self.base as isize + place(self.outer, self.first + i)) as usize;
             // The next row is mostly the next one in memory. Its beginning is often that of a page, where the processor's own fetching stops.
             prefetch(self.data, at + self.n, LANES);
-            *o = run_of(self.f, &self.data[at..at + self.n]);
+            *o = match self.n {
+                W..SHORT => short_run(self.f, &self.data[at..], self.n),
+                n => run_of(self.f, &self.data[at..at + n]),
+            };
         }
     }
+}
+
+/// Folds the first `n` elements of `x`, at least one and fewer than [`SHORT`].
+#[inline(always)]
+fn short_run<T: Num, F: Fold<T>>(f: F, x: &[T], n: usize) -> T {
+    let mut acc = [f.start(x[0]); W];
+    for_chunks!(x, n, f.nothing(x[0]), |chunk| {
+        for (a, &x) in acc.iter_mut().zip(chunk) {
+            *a = f.step(*a, x);
+        }
+    });
+    tree_of_16(acc, |a, b| f.merge(a, b))
 }
 
 /// Σ (x - centre)² of each row of `n` elements, with a centre for each.

@@ -8,15 +8,15 @@
 //! logsumexp    y = m + ln Σ e^(x-m)                dx = g e^(x-y)
 //! ```
 //!
-//! A row is worked on in chunks of [`W`]; its tail is padded with what adds nothing, so that it runs through the same vector code.
+//! A row is worked on in [`chunks`](super::chunks).
 
+pub(crate) use super::chunks::{W, total};
+use super::chunks::{for_chunks, padded, put, row_map, row_update};
 use super::lanes::tree_of_16;
 use super::par;
 use super::simd::{Kernel, dispatch, prefetch};
 use crate::float::Float;
 
-/// Elements of a chunk: one vector of 16 `f32`, or two, or four.
-pub(crate) const W: usize = 16;
 /// Chunks whose sums are added in lanes before they are added to the row's.
 const BLOCK: usize = 1024;
 /// Elements that make a part of their own.
@@ -29,31 +29,17 @@ pub(crate) fn grain(n: usize) -> usize {
     (PART / n.max(1)).max(1)
 }
 
-/// The tail of a row, padded.
-#[inline(always)]
-pub(crate) fn padded<T: Float>(x: &[T], pad: T) -> [T; W] {
-    let mut tail = [pad; W];
-    tail[..x.len()].copy_from_slice(x);
-    tail
-}
-
-/// Sum of lanes as a tree.
-#[inline(always)]
-pub(crate) fn total<T: Float>(acc: [T; W]) -> T {
-    tree_of_16(acc, |a, b| a + b)
-}
-
 #[inline(always)]
 fn larger<T: Float>(a: T, x: T) -> T {
     if x > a { x } else { a }
 }
 
-/// The largest element; a NaN may be passed over.
+/// The largest element of a row; a NaN may be passed over.
 #[inline(always)]
-pub(crate) fn row_max<T: Float>(x: &[T]) -> T {
+pub(crate) fn row_max<T: Float>(x: &[T], n: usize) -> T {
     // Four chunks side by side, so that no comparison waits for the one before.
     let mut wide = [T::neg_infinity(); 4 * W];
-    let (blocks, x) = x.as_chunks::<{ 4 * W }>();
+    let (blocks, rest) = x[..n].as_chunks::<{ 4 * W }>();
     for block in blocks {
         for (a, &x) in wide.iter_mut().zip(block) {
             *a = larger(*a, x);
@@ -63,12 +49,11 @@ pub(crate) fn row_max<T: Float>(x: &[T]) -> T {
     for (j, a) in acc.iter_mut().enumerate() {
         *a = larger(larger(wide[j], wide[j + 2 * W]), larger(wide[j + W], wide[j + 3 * W]));
     }
-    let (chunks, tail) = x.as_chunks::<W>();
-    for chunk in chunks.iter().chain([&padded(tail, T::neg_infinity())]) {
+    for_chunks!(&x[n - rest.len()..], rest.len(), T::neg_infinity(), |chunk| {
         for (a, &x) in acc.iter_mut().zip(chunk) {
             *a = larger(*a, x);
         }
-    }
+    });
     tree_of_16(acc, larger)
 }
 
@@ -84,23 +69,16 @@ fn exps<T: Float, const FMA: bool>(x: &[T; W], m: T) -> [T; W] {
 
 /// Σ e^(x-m), with m the largest.
 #[inline(always)]
-fn row_sum_exp<T: Float, const FMA: bool>(x: &[T], m: T) -> T {
+fn row_sum_exp<T: Float, const FMA: bool>(x: &[T], n: usize, m: T) -> T {
     let mut sum = T::ZERO;
-    for block in x.chunks(BLOCK) {
+    for at in (0..n).step_by(BLOCK) {
         let mut acc = [T::ZERO; W];
-        let (chunks, tail) = block.as_chunks::<W>();
-        for chunk in chunks {
+        for_chunks!(&x[at..], BLOCK.min(n - at), T::neg_infinity(), |chunk| {
             let e = exps::<T, FMA>(chunk, m);
             for (a, e) in acc.iter_mut().zip(e) {
                 *a += e;
             }
-        }
-        if !tail.is_empty() {
-            let e = exps::<T, FMA>(&padded(tail, T::neg_infinity()), m);
-            for (a, e) in acc.iter_mut().zip(e) {
-                *a += e;
-            }
-        }
+        });
         sum += total(acc);
     }
     sum
@@ -108,35 +86,38 @@ fn row_sum_exp<T: Float, const FMA: bool>(x: &[T], m: T) -> T {
 
 /// ln Σ e^x, right for infinite elements too: -∞ for nothing or for -∞ alone, ∞ for an ∞ among them.
 #[inline(always)]
-pub(crate) fn row_log_sum_exp<T: Float, const FMA: bool>(x: &[T]) -> T {
-    let m = row_max(x);
+pub(crate) fn row_log_sum_exp<T: Float, const FMA: bool>(x: &[T], n: usize) -> T {
+    let m = row_max(x, n);
     if num_traits::Float::is_infinite(m) {
         // It is the answer, unless there is a NaN; the exponent would be ∞ - ∞.
-        return x.iter().fold(m, |m, &x| if x.is_not_a_number() { x } else { m });
+        return x[..n].iter().fold(m, |m, &x| if x.is_not_a_number() { x } else { m });
     }
-    m + row_sum_exp::<T, FMA>(x, m).vln::<FMA>()
+    m + row_sum_exp::<T, FMA>(x, n, m).vln::<FMA>()
 }
 
-/// Writes e^(x-m) and returns the sum; asks for what lies `ahead` meanwhile.
+/// Writes e^(x-m) and returns the sum; asks for the next row of `x` meanwhile.
 #[inline(always)]
-fn row_exp<T: Float, const FMA: bool>(x: &[T], m: T, ahead: &[T], out: &mut [T]) -> T {
-    let ahead = if x.len() <= AHEAD { &ahead[..x.len().min(ahead.len())] } else { &[] };
+fn row_exp<T: Float, const FMA: bool>(x: &[T], n: usize, m: T, out: &mut [T]) -> T {
+    let ahead = if n <= AHEAD { &x[n..x.len().min(2 * n)] } else { &[] };
     let mut sum = T::ZERO;
-    for (i, (x, out)) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)).enumerate() {
+    for at in (0..n).step_by(BLOCK) {
         let mut acc = [T::ZERO; W];
-        let (xs, x_tail) = x.as_chunks::<W>();
-        let (outs, out_tail) = out.as_chunks_mut::<W>();
+        let end = n.min(at + BLOCK);
+        let (xs, tail) = x[at..end].as_chunks::<W>();
+        let (outs, _) = out[at..end].as_chunks_mut::<W>();
         for (k, (x, out)) in xs.iter().zip(outs).enumerate() {
-            prefetch(ahead, i * BLOCK + k * W, W);
+            prefetch(ahead, at + k * W, W);
             let e = exps::<T, FMA>(x, m);
             *out = e;
             for (a, e) in acc.iter_mut().zip(e) {
                 *a += e;
             }
         }
-        if !x_tail.is_empty() {
-            let e = exps::<T, FMA>(&padded(x_tail, T::neg_infinity()), m);
-            out_tail.copy_from_slice(&e[..x_tail.len()]);
+        if !tail.is_empty() {
+            let (at, n) = (end - tail.len(), tail.len());
+            prefetch(ahead, at, n);
+            let e = exps::<T, FMA>(&padded(&x[at..], n, T::neg_infinity()), m);
+            put(&mut out[at..], n, e);
             for (a, e) in acc.iter_mut().zip(e) {
                 *a += e;
             }
@@ -146,53 +127,43 @@ fn row_exp<T: Float, const FMA: bool>(x: &[T], m: T, ahead: &[T], out: &mut [T])
     sum
 }
 
-/// Writes `f` of each chunk of `x` and of `y` to `out`.
+/// Σ x y
 #[inline(always)]
-pub(crate) fn row_map<T: Float>(x: &[T], y: &[T], out: &mut [T], f: impl Fn(T, T) -> T) {
-    let n = out.len();
-    let (x, y) = (&x[..n], &y[..n]);
-    let (xs, x_tail) = x.as_chunks::<W>();
-    let (ys, y_tail) = y.as_chunks::<W>();
-    let (outs, out_tail) = out.as_chunks_mut::<W>();
-    for ((o, x), y) in outs.iter_mut().zip(xs).zip(ys) {
-        for ((o, &x), &y) in o.iter_mut().zip(x).zip(y) {
-            *o = f(x, y);
+fn row_dot<T: Float, const FMA: bool>(x: &[T], y: &[T], n: usize) -> T {
+    let mut sum = T::ZERO;
+    for at in (0..n).step_by(BLOCK) {
+        let mut acc = [T::ZERO; W];
+        let end = n.min(at + BLOCK);
+        let (xs, tail) = x[at..end].as_chunks::<W>();
+        let (ys, _) = y[at..end].as_chunks::<W>();
+        for (x, y) in xs.iter().zip(ys) {
+            for ((a, &x), &y) in acc.iter_mut().zip(x).zip(y) {
+                *a = x.vfma::<FMA>(y, *a);
+            }
         }
-    }
-    if !out_tail.is_empty() {
-        let (x, y) = (padded(x_tail, T::ZERO), padded(y_tail, T::ZERO));
-        let mut o = [T::ZERO; W];
-        for ((o, &x), &y) in o.iter_mut().zip(&x).zip(&y) {
-            *o = f(x, y);
+        if !tail.is_empty() {
+            let (at, n) = (end - tail.len(), tail.len());
+            let (x, y) = (padded(&x[at..], n, T::ZERO), padded(&y[at..], n, T::ZERO));
+            for ((a, &x), &y) in acc.iter_mut().zip(&x).zip(&y) {
+                *a = x.vfma::<FMA>(y, *a);
+            }
         }
-        out_tail.copy_from_slice(&o[..out_tail.len()]);
+        sum += total(acc);
     }
+    sum
 }
 
-/// Σ x y, or Σ x when `y` is empty.
+/// Σ x
 #[inline(always)]
-pub(crate) fn row_dot<T: Float, const FMA: bool>(x: &[T], y: &[T]) -> T {
+fn row_sum<T: Float>(x: &[T], n: usize) -> T {
     let mut sum = T::ZERO;
-    for (i, block) in x.chunks(BLOCK).enumerate() {
-        let other = if y.is_empty() { y } else { &y[i * BLOCK..][..block.len()] };
+    for at in (0..n).step_by(BLOCK) {
         let mut acc = [T::ZERO; W];
-        let (xs, x_tail) = block.as_chunks::<W>();
-        let x_tail = padded(x_tail, T::ZERO);
-        if y.is_empty() {
-            for x in xs.iter().chain([&x_tail]) {
-                for (a, &x) in acc.iter_mut().zip(x) {
-                    *a += x;
-                }
+        for_chunks!(&x[at..], BLOCK.min(n - at), T::ZERO, |chunk| {
+            for (a, &x) in acc.iter_mut().zip(chunk) {
+                *a += x;
             }
-        } else {
-            let (ys, y_tail) = other.as_chunks::<W>();
-            let y_tail = padded(y_tail, T::ZERO);
-            for (x, y) in xs.iter().chain([&x_tail]).zip(ys.iter().chain([&y_tail])) {
-                for ((a, &x), &y) in acc.iter_mut().zip(x).zip(y) {
-                    *a = x.vfma::<FMA>(y, *a);
-                }
-            }
-        }
+        });
         sum += total(acc);
     }
     sum
@@ -200,8 +171,7 @@ pub(crate) fn row_dot<T: Float, const FMA: bool>(x: &[T], y: &[T]) -> T {
 
 /// One of the functions above: what it computes for a row of each input.
 trait RowFn<T: Float>: Copy + Sync {
-    /// `ahead` is what stands behind this row of the first input.
-    fn row<const FMA: bool>(self, a: &[T], b: &[T], ahead: &[T], out: &mut [T]);
+    fn row<const FMA: bool>(self, a: &[T], b: &[T], n: usize, out: &mut [T]);
 }
 
 struct Rows<'a, T, F> {
@@ -216,10 +186,8 @@ impl<T: Float, F: RowFn<T>> Kernel for Rows<'_, T, F> {
     type Out = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let n = self.n;
-        for (i, out) in self.out.chunks_exact_mut(n).enumerate() {
-            let (a, ahead) = self.a[i * n..].split_at(n);
-            self.f.row::<FMA>(a, &self.b[i * n..][..n], ahead, out);
+        for at in (0..self.out.len()).step_by(self.n) {
+            self.f.row::<FMA>(&self.a[at..], &self.b[at..], self.n, &mut self.out[at..]);
         }
     }
 }
@@ -236,36 +204,32 @@ fn for_rows<T: Float, F: RowFn<T>>(f: F, a: &[T], b: &[T], n: usize, out: &mut [
 }
 
 macro_rules! row_fn {
-    ($name:ident, $fma:ident, |$a:ident, $b:ident, $ahead:ident, $out:ident| $body:block) => {
+    ($name:ident, $fma:ident, |$a:ident, $b:ident, $n:ident, $out:ident| $body:block) => {
         #[derive(Clone, Copy)]
         struct $name;
         impl<T: Float> RowFn<T> for $name {
             #[inline(always)]
-            fn row<const $fma: bool>(self, $a: &[T], $b: &[T], $ahead: &[T], $out: &mut [T]) $body
+            fn row<const $fma: bool>(self, $a: &[T], $b: &[T], $n: usize, $out: &mut [T]) $body
         }
     };
 }
 
-row_fn!(Softmax, FMA, |x, _unused, ahead, out| {
-    let scale = T::ONE / row_exp::<T, FMA>(x, row_max(x), ahead, out);
-    out.iter_mut().for_each(|v| *v *= scale);
+row_fn!(Softmax, FMA, |x, _unused, n, out| {
+    let scale = T::ONE / row_exp::<T, FMA>(x, n, row_max(x, n), out);
+    row_update(out, n, |v| v * scale);
 });
-row_fn!(LogSoftmax, FMA, |x, _unused, _ahead, out| {
-    let m = row_max(x);
-    let log = row_sum_exp::<T, FMA>(x, m).vln::<FMA>();
-    for (o, &x) in out.iter_mut().zip(x) {
-        *o = x - m - log;
-    }
+row_fn!(LogSoftmax, FMA, |x, _unused, n, out| {
+    let m = row_max(x, n);
+    let log = row_sum_exp::<T, FMA>(x, n, m).vln::<FMA>();
+    row_map(x, x, n, out, |x, _| x - m - log);
 });
-row_fn!(SoftmaxBack, FMA, |y, g, _ahead, out| {
-    let dot = row_dot::<T, FMA>(g, y);
-    for ((o, &y), &g) in out.iter_mut().zip(y).zip(g) {
-        *o = y * (g - dot);
-    }
+row_fn!(SoftmaxBack, FMA, |y, g, n, out| {
+    let dot = row_dot::<T, FMA>(g, y, n);
+    row_map(y, g, n, out, |y, g| y * (g - dot));
 });
-row_fn!(LogSoftmaxBack, FMA, |y, g, _ahead, out| {
-    let sum = row_dot::<T, FMA>(g, &[]);
-    row_map(y, g, out, |y, g| g - y.vexp_neg::<FMA>() * sum);
+row_fn!(LogSoftmaxBack, FMA, |y, g, n, out| {
+    let sum = row_sum(g, n);
+    row_map(y, g, n, out, |y, g| g - y.vexp_neg::<FMA>() * sum);
 });
 
 /// Softmax of each row of `n` elements.
@@ -296,7 +260,7 @@ pub(crate) fn log_sum_exp<T: Float>(x: &[T], n: usize, out: &mut [T]) {
         #[inline(always)]
         fn run<const FMA: bool>(self) {
             for (i, o) in self.2.iter_mut().enumerate() {
-                *o = row_log_sum_exp::<T, FMA>(&self.0[i * self.1..][..self.1]);
+                *o = row_log_sum_exp::<T, FMA>(&self.0[i * self.1..], self.1);
             }
         }
     }
@@ -314,12 +278,11 @@ pub(crate) fn log_sum_exp_back<T: Float>(x: &[T], y: &[T], g: &[T], n: usize, ou
         #[inline(always)]
         fn run<const FMA: bool>(self) {
             let Back(x, y, g, n, out) = self;
-            for (i, o) in out.chunks_exact_mut(n).enumerate() {
-                let x = &x[i * n..][..n];
-                let (y, g) = (y[i], g[i]);
+            for (i, (&y, &g)) in y.iter().zip(g).enumerate() {
                 // A row of -∞ has no direction to grow in; its gradient is 0.
                 let y = if y == T::neg_infinity() { T::ZERO } else { y };
-                row_map(x, x, o, |x, _| g * (x - y).vexp_neg::<FMA>());
+                let x = &x[i * n..];
+                row_map(x, x, n, &mut out[i * n..], |x, _| g * (x - y).vexp_neg::<FMA>());
             }
         }
     }

@@ -4,7 +4,7 @@ use super::axes::Reduced;
 use crate::autograd::{Op, apply};
 use crate::error::Result;
 use crate::float::Float;
-use crate::kernel::softmax as kernel;
+use crate::kernel::{softmax as kernel, softmax_columns as columns};
 use crate::tensor::{IntoAxes, Tensor};
 
 /// The elements of a dense tensor.
@@ -17,6 +17,13 @@ struct Softmax<const LOG: bool>(Reduced);
 
 impl<const LOG: bool> Softmax<LOG> {
     const NAME: &str = if LOG { "log_softmax" } else { "softmax" };
+
+    /// The sizes of the axis and of what is behind it, if its columns are best gone through where they stand.
+    fn columns(&self) -> Option<[usize; 2]> {
+        let &[axis] = &self.0.axes[..] else { return None };
+        let width = self.0.shape[axis + 1..].iter().product();
+        columns::serves(width).then(|| [self.0.shape[axis], width])
+    }
 }
 
 impl<T: Float, const LOG: bool> Op<T, 1> for Softmax<LOG> {
@@ -26,6 +33,12 @@ impl<T: Float, const LOG: bool> Op<T, 1> for Softmax<LOG> {
         Self::NAME
     }
     fn forward(&self, [x]: [&Tensor<T>; 1]) -> Result<(Tensor<T>, Tensor<T>)> {
+        if let Some(size) = self.columns() {
+            let x = x.dense();
+            let y =
+                Tensor::build(x.shape(), |out| columns::softmax::<T, LOG>(slice(&x), size, out));
+            return Ok((y.clone(), y));
+        }
         let f = if LOG { kernel::log_softmax } else { kernel::softmax };
         let x = self.0.rows(x);
         let y = Tensor::build(x.shape(), |out| f(slice(&x), self.0.count(), out));
@@ -33,6 +46,13 @@ impl<T: Float, const LOG: bool> Op<T, 1> for Softmax<LOG> {
         Ok((y.clone(), y))
     }
     fn vjp(&self, y: Tensor<T>, g: Tensor<T>, _: [bool; 1]) -> Result<[Option<Tensor<T>>; 1]> {
+        if let Some(size) = self.columns() {
+            let (y, g) = (y.dense(), g.dense());
+            let d = Tensor::build(y.shape(), |out| {
+                columns::back::<T, LOG>(slice(&y), slice(&g), size, out);
+            });
+            return Ok([Some(d)]);
+        }
         let f = if LOG { kernel::log_softmax_back } else { kernel::softmax_back };
         let (y, g) = (self.0.rows(&y), self.0.rows(&g));
         let d = Tensor::build(y.shape(), |out| f(slice(&y), slice(&g), self.0.count(), out));
@@ -171,7 +191,8 @@ mod tests {
     fn gradients_along_every_axis() {
         let x = Tensor::from_fn([2, 3, 17], |i| (i * 31 % 17) as f64 * 0.3 - 2.0).unwrap();
         let t = x.with_layout(x.layout().permute(&[2, 0, 1]).slice(0, 16, 6, -3));
-        for x in [&x, &t] {
+        let wide = Tensor::from_fn([3, 2, 20], |i| (i * 37 % 19) as f64 * 0.3 - 2.0).unwrap();
+        for x in [&x, &t, &wide] {
             for axis in [0, 1, -1] {
                 gradcheck(|[x]| x.softmax(axis), [x]).unwrap();
                 gradcheck(|[x]| x.log_softmax(axis), [x]).unwrap();
@@ -183,6 +204,31 @@ mod tests {
             }
             gradcheck(|[x]| x.logsumexp([0, 2], false), [x]).unwrap();
             gradcheck(|[x]| x.logsumexp(.., false), [x]).unwrap();
+        }
+    }
+
+    #[test]
+    fn columns_agree_with_rows() {
+        for shape in [[1, 3, 16], [2, 70, 65], [3, 33, 600], [1, 3000, 40]] {
+            let at = |i: usize| (i * 31 % 1009) as f64 * 0.02 - 9.0;
+            let x = Tensor::from_fn(shape, at).unwrap();
+            let g = Tensor::from_fn(shape, |i| (i % 7) as f64 - 3.0).unwrap();
+            let turned = |x: &Tensor<f64>| x.with_layout(x.layout().permute(&[0, 2, 1])).copy();
+            for f in [Tensor::softmax, Tensor::log_softmax] {
+                let along = |x: &Tensor<f64>, g: &Tensor<f64>, axis| {
+                    let tape = crate::Tape::new(0);
+                    let x = tape.leaf(x);
+                    let y = f(&x, axis).unwrap();
+                    let grads = y.backward_with(g).unwrap();
+                    let d = grads.wrt(&x).unwrap();
+                    [y.detach(), d.clone()]
+                };
+                let columns = along(&x, &g, 1);
+                let rows = along(&turned(&x), &turned(&g), 2);
+                for (c, r) in columns.iter().zip(&rows) {
+                    assert!(close(&turned(c).to_vec(), &r.to_vec()), "{shape:?}");
+                }
+            }
         }
     }
 

@@ -106,13 +106,18 @@ fn mean_and_squares<T: Float, const FMA: bool>(x: &[T]) -> (T, T) {
 /// [`mean_and_squares`] from what [`centre`] gives.
 #[inline(always)]
 fn mean_and_squares_by<T: Float, const FMA: bool>(x: &[T], centre: T) -> (T, T) {
-    let n = T::of(x.len() as f64);
-    let (d, squares) = two_sums(x, x, x, |(u, v), x, _, _| {
+    let sums = two_sums(x, x, x, |(u, v), x, _, _| {
         let d = x - centre;
         (u + d, d.vfma::<FMA>(d, v))
     });
-    // What the rounding of the centre left over. An infinite run has no squares to correct, and a NaN shows by itself.
-    let left = d / n;
+    corrected(centre, sums, x.len())
+}
+
+/// Mean and squares around it of `n` elements, from the sums of distances and their squares around some centre near it: what the rounding of the
+/// centre left over is put right. An infinite run has no squares to correct, and a NaN shows by itself.
+#[inline(always)]
+fn corrected<T: Float>(centre: T, (d, squares): (T, T), n: usize) -> (T, T) {
+    let left = d / T::of(n as f64);
     (centre + left, squares - d * left)
 }
 
