@@ -29,6 +29,12 @@ pub trait VecExp: Sized {
     fn vexpm1_neg<const FMA: bool>(self) -> Self {
         self.vexpm1::<FMA>()
     }
+    /// 2^x to about 1 ulp, exact for whole numbers.
+    #[doc(hidden)]
+    fn vexp2<const FMA: bool>(self) -> Self;
+    /// sinh x and cosh x.
+    #[doc(hidden)]
+    fn vsinh_cosh<const FMA: bool>(self) -> (Self, Self);
     /// `self * b + c`, fused where that is one instruction.
     #[doc(hidden)]
     fn vfma<const FMA: bool>(self, b: Self, c: Self) -> Self;
@@ -78,22 +84,55 @@ pub(super) fn scaled_exp_half_square<const FMA: bool>(x: f32) -> f32 {
     f32::from_bits(p.to_bits().wrapping_add(t.to_bits() << 23))
 }
 
+/// [`ROUND`] and what [`times_power`] wants added to k.
+const BIASED: f32 = ROUND + 190.0;
+
+/// e^r 2^k, with `t` the sum of k and [`BIASED`]; 0 if `zero`.
+///
+/// It is (2^-63 e^r) · 2^a · 2^(b - 127) with a + b = k + 190: for every k from -151 to 129 both exponents stay those of normal numbers.
+#[inline(always)]
+fn times_power<const FMA: bool>(r: f32, t: f32, zero: bool) -> f32 {
+    const SCALE: f32 = 1.084_202_2e-19;
+    let p = scaled_exp::<FMA>(r, SCALE);
+    let (both, a) = (t.to_bits() << 23, (t.to_bits() >> 1) << 23);
+    let factor = f32::from_bits(both.wrapping_sub(a));
+    f32::from_bits(p.to_bits().wrapping_add(a)) * if zero { 0.0 } else { factor }
+}
+
 impl VecExp for f32 {
     #[inline(always)]
     fn vexp<const FMA: bool>(self) -> f32 {
-        // e^x = (2^-63 e^r) · 2^a · 2^(b - 127) with a + b = k + 190: for every k from -150 to 128 both exponents stay those of normal numbers.
-        const SCALE: f32 = 1.084_202_2e-19;
-        const BIASED: f32 = ROUND + 190.0;
         // Beyond these the result is 0 or infinite anyway; a NaN passes both comparisons unchanged. What is masked, -∞, must not get its 0
         // from a multiplication that underflows, which costs as much as a hundred others: one factor is 0.
         let zero = self < -104.0;
         let x = if zero { -104.0 } else { self };
         let x = if x > 89.0 { 89.0 } else { x };
         let t = fma::<FMA>(x, std::f32::consts::LOG2_E, BIASED);
-        let p = scaled_exp::<FMA>(reduced::<FMA>(x, t - BIASED), SCALE);
-        let (both, a) = (t.to_bits() << 23, (t.to_bits() >> 1) << 23);
-        let factor = f32::from_bits(both.wrapping_sub(a));
-        f32::from_bits(p.to_bits().wrapping_add(a)) * if zero { 0.0 } else { factor }
+        times_power::<FMA>(reduced::<FMA>(x, t - BIASED), t, zero)
+    }
+
+    #[inline(always)]
+    fn vexp2<const FMA: bool>(self) -> f32 {
+        let zero = self < -151.0;
+        let x = if zero { -151.0 } else { self };
+        let x = if x > 129.0 { 129.0 } else { x };
+        let t = x + BIASED;
+        times_power::<FMA>((x - (t - BIASED)) * std::f32::consts::LN_2, t, zero)
+    }
+
+    #[inline(always)]
+    fn vsinh_cosh<const FMA: bool>(self) -> (f32, f32) {
+        // With E = e^|x| - 1, sinh = (E + E / (E + 1)) / 2 and cosh = ((E + 1) + 1 / (E + 1)) / 2. A quarter of E is finite for every result that is.
+        const BIASED: f32 = ROUND + 125.0;
+        let a = self.abs();
+        let a = if a > 89.5 { 89.5 } else { a };
+        let t = fma::<FMA>(a, std::f32::consts::LOG2_E, BIASED);
+        let q = exp_minus_1::<FMA>(reduced::<FMA>(a, t - BIASED));
+        let s = f32::from_bits(t.to_bits() << 23);
+        let quarter = fma::<FMA>(s, q, s - 0.25);
+        let half = quarter + quarter;
+        let e = half + 0.5;
+        ((half + quarter / e).copysign(self), e + 0.25 / e)
     }
 
     #[inline(always)]
@@ -176,6 +215,16 @@ impl VecExp for f64 {
     #[inline(always)]
     fn vexpm1<const FMA: bool>(self) -> f64 {
         self.exp_m1()
+    }
+
+    #[inline(always)]
+    fn vexp2<const FMA: bool>(self) -> f64 {
+        self.exp2()
+    }
+
+    #[inline(always)]
+    fn vsinh_cosh<const FMA: bool>(self) -> (f64, f64) {
+        (self.sinh(), self.cosh())
     }
 
     #[inline(always)]

@@ -27,6 +27,18 @@ pub(crate) trait Map<A, O>: Copy + Sync {
     fn run(self, _a: &[A], _out: &mut [O]) -> bool {
         false
     }
+    /// Whether there are values that [`at`](Self::at) cannot take, for whose sake it would be slower for all, or no loop of vectors.
+    const RARE: bool = false;
+    /// Whether this is one. Must be `#[inline(always)]`.
+    #[inline(always)]
+    fn is_rare(self, _a: A) -> bool {
+        false
+    }
+    /// The value for such a one, which replaces what [`at`](Self::at) gave. Must be `#[inline(always)]`.
+    #[inline(always)]
+    fn rare<const FMA: bool>(self, a: A) -> O {
+        self.at::<FMA>(a)
+    }
 }
 
 /// A function of two values.
@@ -35,6 +47,18 @@ pub(crate) trait Zip<A, B, O>: Copy + Sync {
     const NS: f64 = CHEAP;
     /// The value. Must be `#[inline(always)]`.
     fn at<const FMA: bool>(self, a: A, b: B) -> O;
+    /// As [`Map::RARE`].
+    const RARE: bool = false;
+    /// As [`Map::is_rare`].
+    #[inline(always)]
+    fn is_rare(self, _a: A, _b: B) -> bool {
+        false
+    }
+    /// As [`Map::rare`].
+    #[inline(always)]
+    fn rare<const FMA: bool>(self, a: A, b: B) -> O {
+        self.at::<FMA>(a, b)
+    }
 }
 
 /// A function of three values.
@@ -50,9 +74,18 @@ impl<A: Copy, O, M: Map<A, O>> Kernel for MapLoop<'_, M, A, O> {
     type Out = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let op = self.0;
-        for (o, &a) in self.2.iter_mut().zip(self.1) {
+        let MapLoop(op, a, out) = self;
+        let mut rare = false;
+        for (o, &a) in out.iter_mut().zip(a) {
             *o = op.at::<FMA>(a);
+            rare |= op.is_rare(a);
+        }
+        if M::RARE && rare {
+            for (o, &a) in out.iter_mut().zip(a) {
+                if op.is_rare(a) {
+                    *o = op.rare::<FMA>(a);
+                }
+            }
         }
     }
 }
@@ -62,9 +95,18 @@ impl<A: Copy, B: Copy, O, M: Zip<A, B, O>> Kernel for ZipLoop<'_, M, A, B, O> {
     type Out = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let op = self.0;
-        for (o, (&a, &b)) in self.3.iter_mut().zip(self.1.iter().zip(self.2)) {
+        let ZipLoop(op, a, b, out) = self;
+        let mut rare = false;
+        for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
             *o = op.at::<FMA>(a, b);
+            rare |= op.is_rare(a, b);
+        }
+        if M::RARE && rare {
+            for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+                if op.is_rare(a, b) {
+                    *o = op.rare::<FMA>(a, b);
+                }
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! For f32 each is plain arithmetic without a branch, which the compiler turns into vectors of any width: polynomials fitted
 //! by the Remez exchange to the relative error of the function, around the exponential of [`exp`](super::exp). For f64 the standard
 //! library's functions do, except the error function, which it lacks. Largest errors against f64 (f32) and 40 digits (f64), in units of
-//! the last place: `vln` 1.1, `vln1p` 2, `vtanh` 2.5, `vsigmoid` 2.5, `vgated` 3, `verf` 2.5, `vgelu` 5 (6.5 left of -3, where it has decayed below 0.005;
+//! the last place: `vln` and `vln_normal` 1.1, `vlog2_normal` 2, `vlog10_normal` 2.5, `vln1p` 2, `vtanh` 2.5, `vsigmoid` 2.5, `vgated` 3, `verf` 2.5, `vgelu` 5 (6.5 left of -3, where it has decayed below 0.005;
 //! 7.5 and 70 without fused multiply-add); the tests hold them to that.
 
 use super::exp::{HALF_SQUARE_SCALE, VecExp, scaled_exp_half_square};
@@ -13,6 +13,14 @@ use super::exp::{HALF_SQUARE_SCALE, VecExp, scaled_exp_half_square};
 pub trait VecMath: VecExp + Copy {
     /// ln x: -∞ at 0, NaN below.
     fn vln<const FMA: bool>(self) -> Self;
+    /// Whether this is no positive normal number, whose logarithms the three functions below cannot compute.
+    fn is_no_normal(self) -> bool;
+    /// ln x of a positive normal number, cheaper than [`vln`](Self::vln).
+    fn vln_normal<const FMA: bool>(self) -> Self;
+    /// The logarithm to base 2 of a positive normal number, exact for powers of 2.
+    fn vlog2_normal<const FMA: bool>(self) -> Self;
+    /// The logarithm to base 10 of a positive normal number.
+    fn vlog10_normal<const FMA: bool>(self) -> Self;
     /// ln(1 + x) for x in [0, 1], exact to the last places near 0.
     fn vln1p_unit<const FMA: bool>(self) -> Self;
     /// ln(1 + x), exact to the last places near 0 too: -∞ at -1, NaN below.
@@ -112,6 +120,34 @@ fn mills<const FMA: bool>(a: f32) -> f32 {
     p / q
 }
 
+/// ln 2 for a factor times 2^23; rounded, it is 3e-9 off, relatively.
+const LN_2_SCALED: f32 = std::f32::consts::LN_2 / 8_388_608.0;
+
+/// k · 2^23 and ln m of a normal number x = 2^k m with m in [√½, √2).
+#[inline(always)]
+fn logarithm<const FMA: bool>(x: f32) -> (f32, f32) {
+    const SQRT_HALF: i32 = 0x3f35_04f3;
+    let bits = x.to_bits() as i32;
+    let e = bits.wrapping_sub(SQRT_HALF) & !0x7f_ffff;
+    let f = f32::from_bits(bits.wrapping_sub(e) as u32) - 1.0;
+    // ln(1 + f) = f - f²/2 + f³ P(f), with a relative error of 6e-9
+    let p = poly!(
+        f,
+        [
+            -0.5,
+            3.333_333e-1,
+            -2.500_082e-1,
+            2.000_122_8e-1,
+            -1.662_337_8e-1,
+            1.420_181_1e-1,
+            -1.316_024_4e-1,
+            1.276_161e-1,
+            -7.634_475e-2
+        ]
+    );
+    (e as f32, (f * f).vfma::<FMA>(p, f))
+}
+
 /// The sigmoid and what is made of it, for both types.
 macro_rules! sigmoids {
     ($t:ty) => {
@@ -141,36 +177,38 @@ impl VecMath for f32 {
 
     #[inline(always)]
     fn vln<const FMA: bool>(self) -> f32 {
-        const SQRT_HALF: i32 = 0x3f35_04f3;
-        // x = 2^k m with m in [√½, √2); numbers below the smallest normal one are scaled first.
+        // Numbers below the smallest normal one are scaled first.
         let tiny = self < f32::MIN_POSITIVE;
         let x = if tiny { self * 8_388_608.0 } else { self };
-        let bits = x.to_bits() as i32;
-        // k · 2^23
-        let e = bits.wrapping_sub(SQRT_HALF) & !0x7f_ffff;
-        let k = e as f32;
+        let (k, y) = logarithm::<FMA>(x);
         let k = if tiny { k - 23.0 * 8_388_608.0 } else { k };
-        let f = f32::from_bits(bits.wrapping_sub(e) as u32) - 1.0;
-        // ln(1 + f) = f - f²/2 + f³ P(f), with a relative error of 6e-9
-        let p = poly!(
-            f,
-            [
-                -0.5,
-                3.333_333e-1,
-                -2.500_082e-1,
-                2.000_122_8e-1,
-                -1.662_337_8e-1,
-                1.420_181_1e-1,
-                -1.316_024_4e-1,
-                1.276_161e-1,
-                -7.634_475e-2
-            ]
-        );
-        // ln 2 rounded is 3e-9 off, relatively.
-        let y = k.vfma::<FMA>(std::f32::consts::LN_2 / 8_388_608.0, (f * f).vfma::<FMA>(p, f));
+        let y = k.vfma::<FMA>(LN_2_SCALED, y);
         let y = if self <= f32::MAX { y } else { self };
         let outside = if self == 0.0 { f32::NEG_INFINITY } else { f32::NAN };
         if self <= 0.0 { outside } else { y }
+    }
+
+    #[inline(always)]
+    fn is_no_normal(self) -> bool {
+        // A NaN is in no range.
+        !(f32::MIN_POSITIVE..=f32::MAX).contains(&self)
+    }
+
+    #[inline(always)]
+    fn vln_normal<const FMA: bool>(self) -> f32 {
+        let (k, y) = logarithm::<FMA>(self);
+        k.vfma::<FMA>(LN_2_SCALED, y)
+    }
+
+    #[inline(always)]
+    fn vlog2_normal<const FMA: bool>(self) -> f32 {
+        let (k, y) = logarithm::<FMA>(self);
+        y.vfma::<FMA>(std::f32::consts::LOG2_E, k * (1.0 / 8_388_608.0))
+    }
+
+    #[inline(always)]
+    fn vlog10_normal<const FMA: bool>(self) -> f32 {
+        self.vln_normal::<FMA>() * std::f32::consts::LOG10_E
     }
 
     #[inline(always)]
@@ -312,6 +350,26 @@ impl VecMath for f64 {
     }
 
     #[inline(always)]
+    fn is_no_normal(self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn vln_normal<const FMA: bool>(self) -> f64 {
+        self.ln()
+    }
+
+    #[inline(always)]
+    fn vlog2_normal<const FMA: bool>(self) -> f64 {
+        self.log2()
+    }
+
+    #[inline(always)]
+    fn vlog10_normal<const FMA: bool>(self) -> f64 {
+        self.log10()
+    }
+
+    #[inline(always)]
     fn vln1p_unit<const FMA: bool>(self) -> f64 {
         self.ln_1p()
     }
@@ -364,4 +422,4 @@ pub(super) fn phi<const FMA: bool>(x: f64) -> f64 {
 
 #[cfg(test)]
 #[path = "math_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -3,7 +3,12 @@
 use super::*;
 
 /// The largest error of `got` in units in the last place of `want`, over a sweep of `[low, high]`.
-fn worst(low: f64, high: f64, got: impl Fn(f32) -> f32, want: impl Fn(f64) -> f64) -> f64 {
+pub(in super::super) fn worst(
+    low: f64,
+    high: f64,
+    got: impl Fn(f32) -> f32,
+    want: impl Fn(f64) -> f64,
+) -> f64 {
     const N: usize = 200_000;
     let mut worst = 0.0f64;
     for i in 0..=N {
@@ -55,9 +60,21 @@ fn close_to_double_precision_with_and_without_fma() {
                 limit("erf", 2.5, e);
                 let e = worst(low, high, |x| x.vexpm1::<$fma>(), f64::exp_m1);
                 limit("expm1", 1.6, e);
+                let e = worst(low, high, |x| x.vsinh_cosh::<$fma>().0, f64::sinh);
+                limit("sinh", 3.0, e);
+                let e = worst(low, high, |x| x.vsinh_cosh::<$fma>().1, f64::cosh);
+                limit("cosh", 2.0, e);
             }
             for (low, high) in [(1e-45, 1e-37), (1e-3, 3.0), (0.9, 1.1), (1.0, 3.4e38)] {
                 limit("ln", 1.1, worst(low, high, |x| x.vln::<$fma>(), f64::ln));
+            }
+            for (low, high) in [(1.2e-38, 1e-37), (1e-3, 3.0), (0.9, 1.1), (1.0, 3.4e38)] {
+                limit("ln", 1.1, worst(low, high, |x| x.vln_normal::<$fma>(), f64::ln));
+                limit("log2", 2.0, worst(low, high, |x| x.vlog2_normal::<$fma>(), f64::log2));
+                limit("log10", 2.5, worst(low, high, |x| x.vlog10_normal::<$fma>(), f64::log10));
+            }
+            for (low, high) in [(-149.0, 127.99), (-1.0, 1.0), (-1e-3, 1e-3)] {
+                limit("exp2", 1.5, worst(low, high, |x| x.vexp2::<$fma>(), f64::exp2));
             }
             let e = worst(0.0, 1.0, |x| x.vln1p_unit::<$fma>(), f64::ln_1p);
             limit("ln1p", 2.0, e);

@@ -1,5 +1,6 @@
 //! The loops that compute: functions over slices and layouts, the only floor with SIMD and threads.
 
+pub(crate) mod angles;
 pub(crate) mod attention;
 #[doc(hidden)]
 pub mod bench_api;
@@ -37,7 +38,10 @@ pub(crate) mod update;
 pub(crate) mod vector;
 
 /// What a float type must bring for the kernels: the matrix product, the convolution and so on have a version for each.
-pub trait FloatKernels: gemm::GemmElement + math::VecMath + conv::routines::HasRoutines {}
+pub trait FloatKernels:
+    gemm::GemmElement + math::VecMath + angles::VecAngles + conv::routines::HasRoutines
+{
+}
 
 impl FloatKernels for f32 {}
 impl FloatKernels for f64 {}

@@ -34,6 +34,23 @@ pub(crate) trait Unary<T: Float>: Copy + Send + Sync + 'static {
     fn run(self, _x: &[T], _y: &mut [T]) -> bool {
         false
     }
+    /// Whether there are places that [`f`](Self::f) or [`df`](Self::df) cannot compute; see [`Map::RARE`].
+    const RARE: bool = false;
+    /// Whether this is one.
+    #[inline(always)]
+    fn is_rare(self, _x: T) -> bool {
+        false
+    }
+    /// f(x) at such a place.
+    #[inline(always)]
+    fn rare_f<const FMA: bool>(self, x: T) -> T {
+        self.f::<FMA>(x)
+    }
+    /// dx there.
+    #[inline(always)]
+    fn rare_df<const FMA: bool>(self, kept: T, g: T) -> T {
+        self.df::<FMA>(kept, g)
+    }
     /// dx = g f'(x), from what is kept. Where f' is 0 the gradient is 0 even if a factor of it overflows.
     fn df<const FMA: bool>(self, kept: T, g: T) -> T;
     /// The same as [`df`](Self::df) by tensor operations, for gradients that are recorded.
@@ -59,6 +76,15 @@ impl<T: Float, U: Unary<T>> Map<T, T> for Forward<U> {
     fn run(self, x: &[T], y: &mut [T]) -> bool {
         self.0.run(x, y)
     }
+    const RARE: bool = U::RARE;
+    #[inline(always)]
+    fn is_rare(self, x: T) -> bool {
+        self.0.is_rare(x)
+    }
+    #[inline(always)]
+    fn rare<const FMA: bool>(self, x: T) -> T {
+        self.0.rare_f::<FMA>(x)
+    }
 }
 
 /// The derivative as a loop over the gradient and what is kept.
@@ -69,6 +95,15 @@ impl<T: Float, U: Unary<T>> Zip<T, T, T> for Backward<U> {
     #[inline(always)]
     fn at<const FMA: bool>(self, g: T, kept: T) -> T {
         self.0.df::<FMA>(kept, g)
+    }
+    const RARE: bool = U::RARE;
+    #[inline(always)]
+    fn is_rare(self, _: T, kept: T) -> bool {
+        self.0.is_rare(kept)
+    }
+    #[inline(always)]
+    fn rare<const FMA: bool>(self, g: T, kept: T) -> T {
+        self.0.rare_df::<FMA>(kept, g)
     }
 }
 impl<T: Float, U: Unary<T>> Map<T, T> for Backward<U> {

@@ -9,9 +9,11 @@ use crate::kernel::map::Map;
 use crate::tensor::Tensor;
 
 /// Declares functions without parameters: documentation, method, what is kept, nanoseconds, an example (f of one number), `f`, and
-/// `df` of what is kept and g, and the same of tensors; in brackets, a faster way for runs ([`Unary::run`]).
+/// `df` of what is kept and g, and the same of tensors; in brackets, a faster way for runs ([`Unary::run`]); in braces, which x are rare
+/// ([`Unary::is_rare`]), and `f` and `df` of those.
 macro_rules! functions {
-    ($($(#[$doc:meta])* $method:ident $op:ident $keep:ident $ns:literal $(($at:literal => $value:literal))? $([$run:path])?:
+    ($($(#[$doc:meta])* $method:ident $op:ident $keep:ident $ns:literal $(($at:literal => $value:literal))? $([$run:path])?
+        $({$rare:path: |$rx:ident| $rf:expr, |$rk:ident, $rg:ident| $rdf:expr})?:
         |$x:ident| $f:expr, |$k:ident, $g:ident| $df:expr, |$tk:ident, $tg:ident| $dt:expr;)*) => {
         $(
             #[derive(Clone, Copy)]
@@ -31,6 +33,19 @@ macro_rules! functions {
                 $(#[inline(always)]
                 fn run(self, x: &[T], y: &mut [T]) -> bool {
                     $run(x, y)
+                })?
+                $(const RARE: bool = true;
+                #[inline(always)]
+                fn is_rare(self, x: T) -> bool {
+                    $rare(x)
+                }
+                #[inline(always)]
+                fn rare_f<const FMA: bool>(self, $rx: T) -> T {
+                    $rf
+                }
+                #[inline(always)]
+                fn rare_df<const FMA: bool>(self, $rk: T, $rg: T) -> T {
+                    $rdf
                 })?
                 fn gradient(self, $tk: &Tensor<T>, $tg: &Tensor<T>) -> Tensor<T> {
                     $dt
@@ -132,7 +147,9 @@ functions! {
     exp_m1 ExpM1 Output 1.0 (1.0 => 1.718_281_828_459): |x| x.vexpm1::<FMA>(), |y, g| g * (y + T::ONE),
         |y, g| g * (y + T::ONE);
     /// The natural logarithm.
-    ln Ln Input 0.5 (10.0 => 2.302_585_092_994): |x| x.vln::<FMA>(), |x, g| g / x,
+    ln Ln Input 0.5 (10.0 => 2.302_585_092_994)
+        {T::is_no_normal: |x| x.vln::<FMA>(), |x, g| g / x}:
+        |x| x.vln_normal::<FMA>(), |x, g| g / x,
         |x, g| g / x;
     /// ln(1 + x), exact near 0 too.
     ln_1p Ln1p Input 0.6 (1.0 => 0.693_147_180_56): |x| x.vln1p::<FMA>(), |x, g| g / (T::ONE + x),
@@ -152,13 +169,19 @@ functions! {
     square Square Input 0.25 (-3.0 => 9.0): |x| x * x, |x, g| g * (x + x),
         |x, g| g * (x * T::of(2.0));
     /// sin x, in radians.
-    sin Sin Input 8.0 (1.0 => 0.841_470_984_808): |x| num_traits::Float::sin(x), |x, g| g * num_traits::Float::cos(x),
+    sin Sin Input 0.5 (1.0 => 0.841_470_984_808)
+        {T::is_far: |x| num_traits::Float::sin(x), |x, g| g * num_traits::Float::cos(x)}:
+        |x| x.vsin::<FMA>(), |x, g| g * x.vcos::<FMA>(),
         |x, g| g * x.cos();
     /// cos x, in radians.
-    cos Cos Input 8.0 (1.0 => 0.540_302_305_868): |x| num_traits::Float::cos(x), |x, g| -g * num_traits::Float::sin(x),
+    cos Cos Input 0.5 (1.0 => 0.540_302_305_868)
+        {T::is_far: |x| num_traits::Float::cos(x), |x, g| -g * num_traits::Float::sin(x)}:
+        |x| x.vcos::<FMA>(), |x, g| -g * x.vsin::<FMA>(),
         |x, g| -(g * x.sin());
     /// tan x, in radians.
-    tan Tan Output 10.0 (1.0 => 1.557_407_724_655): |x| num_traits::Float::tan(x), |y, g| g * (T::ONE + y * y),
+    tan Tan Output 0.8 (1.0 => 1.557_407_724_655)
+        {T::is_far: |x| num_traits::Float::tan(x), |y, g| g * (T::ONE + y * y)}:
+        |x| x.vtan::<FMA>(), |y, g| g * (T::ONE + y * y),
         |y, g| g * (y.square() + T::ONE);
     /// The hyperbolic tangent.
     tanh Tanh Output 0.6 (0.5 => 0.462_117_157_26): |x| x.vtanh::<FMA>(), |y, g| g * (T::ONE - y * y),
