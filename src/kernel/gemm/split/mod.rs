@@ -45,14 +45,14 @@ const RATE: f64 = 300.0;
 /// What it takes to split a number, and to write a result, in nanoseconds.
 const SPLIT_NS: f64 = 0.12;
 const WRITE_NS: f64 = 0.06;
-/// To configure the registers and so on.
-const START_NS: f64 = 150.0;
+/// To configure the registers, and until they are up to speed.
+const START_NS: f64 = 600.0;
 /// A panel of one tile takes as long as one of so many lines: its sums are too few to hide the latency of an addition.
 const ALONE: usize = 26;
 /// Estimates of the time with multiply-adds are upper bounds: it should be by so much shorter.
 const SHORTER: f64 = 0.8;
 /// A part of a region should take about this long, in nanoseconds.
-const PART_NS: f64 = 6_000.0;
+const PART_NS: f64 = 4_000.0;
 
 /// How a product is carried out.
 pub(super) struct Split<'a> {
