@@ -86,7 +86,7 @@ pub trait GemmElement: Num {
     /// A product with a B that [`split_whole`](Self::split_whole) packed.
     ///
     /// # Safety
-    /// As [`drive::batched`], for one product, but that B is not read; it was packed for the same `k` and `n`.
+    /// As [`drive::batched`], for one product; `packed` is the same B.
     #[allow(private_interfaces)]
     unsafe fn split_with(_p: &drive::Problem<Self>, _packed: &[Self]) {}
     /// [`pack::pack`] of columns along k in registers; `false` if there is no such code and nothing was done.

@@ -7,10 +7,12 @@ use crate::kernel::simd::{Isa, isa};
 use crate::tensor::Block;
 
 /// A matrix (k x n) in the order in which the micro-kernel reads it.
-pub(crate) struct Packed<T: GemmElement> {
+pub(crate) struct Packed<'a, T: GemmElement> {
     isa: Isa,
     k: usize,
     n: usize,
+    /// The matrix as it lies: what is not finite has no pieces, so such results are computed from it.
+    b: MatRef<'a, T>,
     /// Whether the panels hold pieces of numbers, see [`split`](GemmElement::split_whole).
     split: bool,
     panels: Block<T>,
@@ -38,21 +40,21 @@ fn problem<T>(m: usize, k: usize, n: usize) -> Problem<T> {
     }
 }
 
-impl<T: GemmElement> Packed<T> {
+impl<'a, T: GemmElement> Packed<'a, T> {
     /// Packs `b`, of size k x n, for products of about `m` rows.
     ///
     /// # Panics
     /// If `b` is shorter than its size and strides say: callers check shapes first.
-    pub(crate) fn new(m: usize, k: usize, n: usize, b: MatRef<'_, T>) -> Self {
+    pub(crate) fn new(m: usize, k: usize, n: usize, b: MatRef<'a, T>) -> Self {
         Self::new_on(isa(), m, k, n, b)
     }
 
     /// [`new`](Self::new) for a given instruction set.
-    pub(super) fn new_on(isa: Isa, m: usize, k: usize, n: usize, b: MatRef<'_, T>) -> Self {
+    pub(super) fn new_on(isa: Isa, m: usize, k: usize, n: usize, b: MatRef<'a, T>) -> Self {
         if k == 0 || n == 0 {
-            return Packed { isa, k, n, split: false, panels: Block::stale(0) };
+            return Packed { isa, k, n, b, split: false, panels: Block::stale(0) };
         }
-        let b = Problem {
+        let p = Problem {
             b: b.checked((1, 0), k, n),
             b_rs: b.rs,
             b_cs: b.cs,
@@ -60,14 +62,14 @@ impl<T: GemmElement> Packed<T> {
         };
         let ns = 2.0 * (m * n) as f64 * k as f64 / T::family(isa).rate;
         // SAFETY: B was checked above, and `isa` was detected.
-        if let Some(panels) = unsafe { T::split_whole(isa, &b, ns) } {
-            return Packed { isa, k, n, split: true, panels };
+        if let Some(panels) = unsafe { T::split_whole(isa, &p, ns) } {
+            return Packed { isa, k, n, b, split: true, panels };
         }
-        let plan = Plan::whole(isa, T::family(isa), &b);
+        let plan = Plan::whole(isa, T::family(isa), &p);
         let mut panels = Block::stale(plan.packed_len());
         // SAFETY: B was checked above, the buffer has the length that the plan asked for, and `isa` was detected.
         unsafe { plan.pack_whole(panels.as_mut_ptr()) };
-        Packed { isa, k, n, split: false, panels }
+        Packed { isa, k, n, b, split: false, panels }
     }
 
     /// `C (m x n) = A (m x k) · B`, plus C if `accumulate`, plus one number for each column. C is row-major, its rows n apart.
@@ -98,6 +100,9 @@ impl<T: GemmElement> Packed<T> {
             a: a.checked((1, 0), m, k),
             a_rs: a.rs,
             a_cs: a.cs,
+            b: self.b.checked((1, 0), k, n),
+            b_rs: self.b.rs,
+            b_cs: self.b.cs,
             c: c.as_mut_ptr(),
             accumulate,
             bias_col: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
@@ -156,5 +161,21 @@ mod tests {
         }
         check::<f32>();
         check::<f64>();
+    }
+
+    /// Results that are not finite are computed from B itself where its panels hold pieces.
+    #[test]
+    fn what_is_not_finite_gets_through() {
+        let (m, k, n) = (64, 256, 256);
+        for &isa in available() {
+            let (mut a, mut b) = (vec![1.0f32; m * k], vec![1.0f32; k * n]);
+            (a[3 * k], a[5 * k + 255], b[7 * n + 9]) = (f32::INFINITY, f32::NAN, f32::NEG_INFINITY);
+            let packed = Packed::new_on(isa, m, k, n, MatRef::rows(&b, n));
+            assert_eq!(packed.split, isa == Isa::Amx);
+            let mut c = vec![0.0; m * n];
+            packed.product(m, MatRef::rows(&a, k), &mut c, false, None);
+            assert!(c[0] == k as f32 && c[9] == f32::NEG_INFINITY && c[3 * n] == f32::INFINITY);
+            assert!(c[3 * n + 9].is_nan() && c[5 * n..6 * n].iter().all(|x| x.is_nan()), "{isa:?}");
+        }
     }
 }

@@ -84,7 +84,7 @@ pub(crate) struct Sizes {
 /// A weight that meets every step.
 pub(crate) enum Factor<'a, T: Float> {
     Once(MatRef<'a, T>, usize, usize),
-    Packed(Packed<T>),
+    Packed(Packed<'a, T>),
 }
 
 impl<'a, T: Float> Factor<'a, T> {

@@ -89,7 +89,7 @@ impl<'a> Split<'a> {
     /// A plan for a product with the B that [`pack_whole`](Self::pack_whole) packed.
     ///
     /// # Safety
-    /// It did, for the same `k` and `n`.
+    /// It did, and from the problem's own B: results that are not finite are computed from that.
     pub(super) unsafe fn with_packed(p: &'a Problem<f32>, packed: *const u32) -> Self {
         let plan = Split { packed: Some(packed), ..Self::new(p, Factor::A, p.m, p.n) };
         Split { parts: plan.choose_parts(), ..plan }
